@@ -1,0 +1,53 @@
+"""Every error that callers are meant to catch.
+
+::
+
+    ProRankError
+     ├─ ConfigError (ValueError)             an argument or setting is wrong
+     ├─ DataFormatError (ValueError)         a data set, run or qrels file cannot be read
+     ├─ UnknownIdError (KeyError)            an id is not in the index
+     ├─ IndexNotFoundError (FileNotFoundError)  no saved index at this path
+     ├─ IndexFormatError (ValueError)        a saved index of another kind, version or analyzer
+     ├─ CorruptIndexError (ValueError)       a saved index is incomplete or damaged
+     └─ MissingExtraError (ImportError)      an optional dependency is not installed
+
+Each message says what was found, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+
+class ProRankError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+class ConfigError(ProRankError, ValueError):
+    """An argument or a setting has a value that cannot work."""
+
+
+class DataFormatError(ProRankError, ValueError):
+    """A data set, run or judgement file does not have the expected form."""
+
+
+class UnknownIdError(ProRankError, KeyError):
+    """A document id is not in the index."""
+
+    def __str__(self) -> str:
+        # KeyError prints the repr of its argument, which would quote the whole sentence.
+        return str(self.args[0]) if self.args else ""
+
+
+class IndexNotFoundError(ProRankError, FileNotFoundError):
+    """There is no saved index at the given path."""
+
+
+class IndexFormatError(ProRankError, ValueError):
+    """A saved index is of another kind, of a newer format, or needs another analyzer."""
+
+
+class CorruptIndexError(ProRankError, ValueError):
+    """A saved index is incomplete or its content contradicts itself."""
+
+
+class MissingExtraError(ProRankError, ImportError):
+    """An optional dependency is needed and not installed."""

@@ -1,0 +1,138 @@
+"""Why a document has its score, term by term."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from prorank_plugins.lexical.exhaustive import saturation
+from prorank_plugins.lexical.postings import Postings
+from prorank_plugins.lexical.scorers.plan import ScorePlan
+
+
+@dataclass(frozen=True)
+class TermExplanation:
+    """One row of the plan for one document.
+
+    Attributes:
+        term: the analysed term.
+        group: which of the summed queries it belongs to; 0 for a plain query.
+        occurrences: in the query.
+        term_freq: in the document; 0 if it does not match.
+        doc_freq: documents that contain it.
+        idf: its rarity in nats.
+        entropy: E, its entropy over the query's largest (BMX eq. 4); 0 for BM25.
+        tf_part: ``tf / (tf + slope·|D|/avgdl + offset)``, in [0, 1).
+        contribution: what it adds to the score before coverage and normalisation.
+    """
+
+    term: str
+    group: int
+    occurrences: float
+    term_freq: int
+    doc_freq: int
+    idf: float
+    entropy: float
+    tf_part: float
+    contribution: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A score taken apart. ``score == scale · (Σ contributions + coverage)`` up to rounding.
+
+    Attributes:
+        id: the document.
+        score: as `LexicalIndex.scores` gives it.
+        scorer: its repr.
+        terms: one entry for each query term that some document contains, in query order.
+        unseen: query terms that no document contains.
+        coverage: what the variant "reference" adds for the share of the query that matches; for the
+            variant "paper" that part stands in the contributions.
+        matched, query_length: query tokens found in the document, and counted in all (m).
+        document_length, average_length: |D| and avgdl in tokens.
+        scale: 1 unless scores are normalised.
+    """
+
+    id: str
+    score: float
+    scorer: str
+    terms: tuple[TermExplanation, ...]
+    unseen: tuple[str, ...]
+    coverage: float
+    matched: float
+    query_length: float
+    document_length: int
+    average_length: float
+    scale: float
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.score:.4f}  {self.id}  [{self.scorer}]",
+            f"│  |D| {self.document_length}, avgdl {self.average_length:.1f}; "
+            f"{self.matched:g} of {self.query_length:g} query tokens match",
+        ]
+        width = max((len(entry.term) for entry in self.terms), default=0)
+        for entry in self.terms:
+            name = entry.term.ljust(width)
+            if not entry.term_freq:
+                lines.append(f"├─ {'–':>7}  {name}  not in the document (df {entry.doc_freq})")
+                continue
+            times = f" × {entry.occurrences:g} in the query" if entry.occurrences != 1 else ""
+            lines.append(
+                f"├─ {entry.contribution:7.4f}  {name}  idf {entry.idf:.3f} (df {entry.doc_freq}), "
+                f"tf {entry.term_freq} → {entry.tf_part:.3f}, entropy {entry.entropy:.3f}{times}"
+            )
+        lines += [f"├─ {'–':>7}  {term}  in no document" for term in self.unseen]
+        lines.append(f"└─ {self.coverage:7.4f}  coverage")
+        if self.scale != 1.0:
+            lines.append(f"   all times {self.scale:.6g} (normalised)")
+        return "\n".join(lines)
+
+
+def explain_terms(
+    plan: ScorePlan, names: Sequence[str], postings: Postings, row: int, norm: float
+) -> tuple[tuple[TermExplanation, ...], float, float]:
+    """The plan's rows for one document, its coverage and the number of query tokens it matches.
+
+    Args:
+        plan: of the query.
+        names: the plan's terms as text.
+        postings: of the index.
+        row: the document's.
+        norm: ``slope · |D| / avgdl`` of the document.
+    """
+    entries = []
+    bonus, matched = (
+        np.zeros(int(plan.groups.max(initial=0)) + 1),
+        np.zeros(int(plan.groups.max(initial=0)) + 1),
+    )
+    for i, name in enumerate(names):
+        rows, term_freqs = postings.of(plan.terms[i])
+        place = int(np.searchsorted(rows, row))
+        found = place < len(rows) and rows[place] == row
+        term_freq = int(term_freqs[place]) if found else 0
+        tf_part = (
+            float(saturation(np.array(float(term_freq)), np.array(norm), 1.0, plan.offsets[i]))
+            if found
+            else 0.0
+        )
+        if found:
+            bonus[plan.groups[i]] += plan.bonuses[i]
+            matched[plan.groups[i]] += plan.counts[i]
+        entries.append(
+            TermExplanation(
+                term=name,
+                group=int(plan.groups[i]),
+                occurrences=float(plan.counts[i]),
+                term_freq=term_freq,
+                doc_freq=len(rows),
+                idf=float(plan.idfs[i]),
+                entropy=float(plan.entropies[i]),
+                tf_part=tf_part,
+                contribution=float(plan.weights[i] * tf_part + plan.floors[i]) if found else 0.0,
+            )
+        )
+    return tuple(entries), float((bonus * matched).sum()), float(matched.sum())

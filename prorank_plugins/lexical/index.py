@@ -1,0 +1,459 @@
+"""The inverted index as its users see it: build, search, explain, edit, save."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from operator import index as as_index
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prorank_plugins.core.errors import ConfigError, UnknownIdError
+from prorank_plugins.lexical.analysis import Analyzer
+from prorank_plugins.lexical.counting import TermCounter, Text
+from prorank_plugins.lexical.exhaustive import length_norms, score_all
+from prorank_plugins.lexical.explain import Explanation, explain_terms
+from prorank_plugins.lexical.filters import IdFilter, id_mask
+from prorank_plugins.lexical.hits import Hits
+from prorank_plugins.lexical.queries import UNSEEN, Query, QueryTerms, WeightedQuery, check_query
+from prorank_plugins.lexical.scorers.bmx import BMX
+from prorank_plugins.lexical.scorers.plan import ScorePlan, Scorer, sum_plans
+from prorank_plugins.lexical.segment import Segment
+from prorank_plugins.lexical.vocabulary import Vocabulary
+
+_DEFAULT_SCORER = BMX()
+_DEFAULT_ANALYZER = Analyzer("en")
+
+# Queries handed to one kernel call, and the most result slots (16 bytes each) allocated for one.
+_QUERIES_PER_CALL = 256
+_SLOTS_PER_CALL = 1 << 21
+
+
+class LexicalIndex:
+    """Documents indexed by their terms, searched by BMX, BM25 or any other `Scorer`.
+
+    Made by `build` or `load`. Searches may run in many threads while another edits: each sees the index
+    as it was when the search began. Edits wait for one another.
+    """
+
+    def __init__(self, segment: Segment, analyzer: Analyzer | None) -> None:
+        self._segment = segment
+        self._analyzer = analyzer
+        self._editing = threading.Lock()
+        self._norms: tuple[Segment, dict[float, NDArray[np.float64]]] = (segment, {})
+
+    @classmethod
+    def build(
+        cls,
+        texts: Iterable[Text],
+        ids: Iterable[str] | None = None,
+        analyzer: Analyzer | str | None = _DEFAULT_ANALYZER,
+        n_threads: int | None = None,
+        progress: bool = False,
+    ) -> LexicalIndex:
+        """Index documents, read once and in order.
+
+        Args:
+            texts: documents as str, or as token lists for ``analyzer=None``. Generators are fine.
+            ids: unique keys, one a document; None numbers them "0", "1", ...
+            analyzer: an `Analyzer`, a language for one, or None when ``texts`` are token lists (queries
+                are token lists then, too).
+            n_threads: accepted for indexing in parallel; analysis runs on one thread in this release.
+            progress: show a progress bar.
+
+        Raises:
+            ConfigError: a text or id of the wrong type, ids that repeat or are not as many as the texts.
+        """
+        check_threads(n_threads)
+        if isinstance(analyzer, str):
+            analyzer = Analyzer(analyzer)
+        if analyzer is not None and not isinstance(analyzer, Analyzer):
+            raise ConfigError(
+                f"analyzer must be an Analyzer, a language or None, found {type(analyzer).__name__}; "
+                "wrap a function as Analyzer(function)"
+            )
+        vocabulary = Vocabulary()
+        counts = TermCounter(analyzer, vocabulary).count(texts, progress)
+        keys = _check_ids(ids, len(counts.lengths), taken={})
+        return cls(Segment.from_counts(keys, counts, vocabulary), analyzer)
+
+    # Searching
+
+    def search(
+        self,
+        query: Query | WeightedQuery,
+        k: int = 10,
+        scorer: Scorer = _DEFAULT_SCORER,
+        filter: IdFilter = None,
+    ) -> Hits:
+        """The ``k`` best documents that share a term with the query, or fewer.
+
+        Args:
+            query: text (or a token list, for an index built from token lists) or a `WeightedQuery`.
+            k: at least 0; more than the index holds is fine.
+            scorer: `BMX`, `BM25` or another `Scorer`.
+            filter: the only documents that may come back: a collection of ids or a boolean mask (n_docs,).
+
+        Raises:
+            ConfigError: an argument of the wrong type or range.
+        """
+        return self.search_many([query], k, scorer, n_threads=1, filter=filter)[0]
+
+    def search_many(
+        self,
+        queries: Iterable[Query | WeightedQuery],
+        k: int = 10,
+        scorer: Scorer = _DEFAULT_SCORER,
+        n_threads: int | None = None,
+        progress: bool = False,
+        filter: IdFilter = None,
+    ) -> list[Hits]:
+        """`search` for many queries; same results, less work for each.
+
+        Args:
+            queries: as for `search`.
+            k: as for `search`.
+            scorer: as for `search`.
+            n_threads: threads to search with; None takes as many as there are cores.
+            progress: show a progress bar.
+            filter: as for `search`, the same for all queries.
+        """
+        from tqdm.auto import tqdm
+
+        k = check_k(k)
+        segment = self._segment
+        n_docs = len(segment.ids)
+        allowed = id_mask(filter, n_docs, lambda doc_id: segment.row_of.get(doc_id))
+        plans = [self._plan(query, scorer, segment)[0] for query in queries]
+        k = min(k, n_docs)
+        if k == 0:
+            return [_no_hits() for _ in plans]
+        step = max(1, min(_QUERIES_PER_CALL, _SLOTS_PER_CALL // k))
+        batches = [plans[start : start + step] for start in range(0, len(plans), step)]
+
+        def run(batch: list[ScorePlan]) -> list[Hits]:
+            return _run_kernel(segment, self._norms_of(segment, batch[0].slope), batch, k, allowed)
+
+        workers = min(check_threads(n_threads), len(batches))
+        with tqdm(total=len(plans), desc="searching", unit="query", disable=not progress) as bar:
+            found: list[Hits] = []
+            if workers <= 1:
+                for batch in batches:
+                    found += run(batch)
+                    bar.update(len(batch))
+                return found
+            with ThreadPoolExecutor(workers) as pool:
+                for batch, hits in zip(batches, pool.map(run, batches), strict=True):
+                    found += hits
+                    bar.update(len(batch))
+            return found
+
+    def scores(self, query: Query | WeightedQuery, scorer: Scorer = _DEFAULT_SCORER) -> NDArray[np.float64]:
+        """(n_docs,) exact score of every document in order of insertion, 0.0 where nothing matches."""
+        segment = self._segment
+        plan, _ = self._plan(query, scorer, segment)
+        return score_all(plan, segment.postings, self._norms_of(segment, plan.slope))
+
+    def explain(
+        self,
+        query: Query | WeightedQuery,
+        id: str,
+        scorer: Scorer = _DEFAULT_SCORER,
+    ) -> Explanation:
+        """Take the score of one document apart; ``print`` shows it as a tree.
+
+        Raises:
+            UnknownIdError: the index holds no such document.
+        """
+        segment = self._segment
+        row = _rows_of([id], segment)[0]
+        plan, parts = self._plan(query, scorer, segment)
+        norms = self._norms_of(segment, plan.slope)
+        names = [term for part in parts for term in part.terms]
+        by_id = {
+            int(number): term for part in parts for number, term in zip(part.ids, part.terms, strict=True)
+        }
+        terms, coverage, matched = explain_terms(
+            plan, [by_id[int(term)] for term in plan.terms], segment.postings, row, norms[row]
+        )
+        return Explanation(
+            id=id,
+            score=(sum(entry.contribution for entry in terms) + coverage) * plan.scale,
+            scorer=repr(scorer),
+            terms=terms,
+            unseen=tuple(dict.fromkeys(name for name in names if segment.term_number(name) == UNSEEN)),
+            coverage=coverage,
+            matched=matched,
+            query_length=plan.query_length,
+            document_length=int(segment.lengths[row]),
+            average_length=segment.stats.average_length,
+            scale=plan.scale,
+        )
+
+    def _query_terms(self, weighted: Iterable[tuple[Query, float]], segment: Segment) -> QueryTerms:
+        """The tokens of one query, or of the parts of a joint one, counted."""
+        tokens: Counter[tuple[str, float]] = Counter()
+        for query, weight in weighted:
+            check_query(query, takes_text=self._analyzer is not None)
+            terms = self._analyzer.terms(str(query)) if self._analyzer is not None else query
+            tokens.update((term, weight) for term in terms)
+        return QueryTerms(
+            terms=tuple(term for term, _ in tokens),
+            ids=np.array([segment.term_number(term) for term, _ in tokens], np.int64),
+            counts=np.array(list(tokens.values()), np.float64),
+            weights=np.array([weight for _, weight in tokens], np.float64),
+        )
+
+    def _plan(
+        self, query: Query | WeightedQuery, scorer: Scorer, segment: Segment
+    ) -> tuple[ScorePlan, list[QueryTerms]]:
+        """The query's arithmetic, and the terms it was made of."""
+        if not isinstance(query, WeightedQuery):
+            query = WeightedQuery([(query, 1.0)])
+        if query.joint:
+            weighted = [(self._query_terms(query.parts, segment), 1.0)]
+        else:
+            # A part without weight would still let documents match; all of them without is an empty query.
+            parts = [(part, weight) for part, weight in query.parts if weight > 0] or query.parts[:1]
+            weighted = [(self._query_terms([(part, 1.0)], segment), weight) for part, weight in parts]
+        plans = [scorer.plan(terms, segment.stats).scaled(weight) for terms, weight in weighted]
+        most = sum(weight * scorer.score_max(terms, segment.stats) for terms, weight in weighted)
+        normalised = getattr(scorer, "normalize", "none") != "none"
+        scale = 1.0 / most if normalised and most > 0 else 1.0
+        return sum_plans(plans, scale), [terms for terms, _ in weighted]
+
+    def _norms_of(self, segment: Segment, slope: float) -> NDArray[np.float64]:
+        """``slope · |D| / avgdl`` of each document, remembered for the current segment."""
+        of_segment, known = self._norms
+        if of_segment is not segment:
+            known = {}
+            self._norms = (segment, known)
+        if slope not in known:
+            if len(known) >= 8:
+                known.clear()
+            norms = length_norms(slope, segment.lengths, segment.stats.average_length)
+            norms.flags.writeable = False
+            known[slope] = norms
+        return known[slope]
+
+    # Editing
+
+    def add(self, texts: Iterable[Text], ids: Iterable[str] | None = None) -> list[str]:
+        """Add documents after the present ones; returns their ids.
+
+        In this release the postings are merged anew: O(index) time.
+
+        Raises:
+            ConfigError: as for `build`, or an id that is taken; nothing is added then.
+        """
+        with self._editing:
+            counts = TermCounter(self._analyzer, self._segment.vocabulary).count(texts)
+            keys = _check_ids(ids, len(counts.lengths), self._segment.row_of)
+            if keys:
+                self._segment = self._segment.followed_by(keys, counts)
+            return keys
+
+    def delete(self, ids: Iterable[str]) -> list[str]:
+        """Remove documents; returns their ids.
+
+        Raises:
+            UnknownIdError: an id is not in the index; nothing is removed then.
+        """
+        with self._editing:
+            keys = _id_list(ids)
+            rows = _rows_of(keys, self._segment)
+            if rows:
+                self._segment = self._segment.without(rows)
+            return keys
+
+    def update(self, ids: Iterable[str], texts: Iterable[Text]) -> None:
+        """Replace the texts of documents. They move to the end, as if deleted and added.
+
+        Raises:
+            UnknownIdError: an id is not in the index; nothing is changed then.
+            ConfigError: as for `build`; nothing is changed then.
+        """
+        with self._editing:
+            keys = _id_list(ids)
+            rows = _rows_of(keys, self._segment)
+            counts = TermCounter(self._analyzer, self._segment.vocabulary).count(texts)
+            _check_ids(keys, len(counts.lengths), taken={})
+            if keys:
+                rest = self._segment.without(rows)
+                self._segment = rest.followed_by(keys, counts)
+
+    def compact(self) -> None:
+        """Forget the terms that no document contains any more. Scores do not change."""
+        with self._editing:
+            self._segment = self._segment.compacted()
+
+    # Looking at it
+
+    def __len__(self) -> int:
+        return len(self._segment.ids)
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._segment.row_of
+
+    def __repr__(self) -> str:
+        segment = self._segment
+        return f"LexicalIndex({len(self)} documents, {int(np.count_nonzero(segment.stats.doc_freqs))} terms)"
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The documents' ids in order of insertion."""
+        return self._segment.ids
+
+    @property
+    def analyzer(self) -> Analyzer | None:
+        """What analyses documents and queries; None for an index of token lists."""
+        return self._analyzer
+
+    # Saving and copying
+
+    def copy(self) -> LexicalIndex:
+        """An index of its own with the same content; the arrays are shared until either is edited."""
+        return LexicalIndex(self._segment, self._analyzer)
+
+    def snapshot(self) -> tuple[Segment, Analyzer | None]:
+        """The present state, which later edits do not change, for writing and for adapters."""
+        return self._segment, self._analyzer
+
+    def save(self, path: str | Path) -> None:
+        """Write the index to a folder; see `prorank_plugins.lexical.persistence`.
+
+        The folder appears or changes as a whole: a crash leaves the old index or the new one.
+        """
+        from prorank_plugins.lexical.persistence import save_index
+
+        save_index(Path(path), self)
+
+    @classmethod
+    def load(cls, path: str | Path, mmap: bool = True, analyzer: Analyzer | None = None) -> LexicalIndex:
+        """Read an index that `save` wrote.
+
+        Args:
+            path: the folder.
+            mmap: map the arrays instead of reading them: several processes share one copy in memory.
+            analyzer: needed only if the index was built with a callable, which is not saved.
+
+        Raises:
+            IndexNotFoundError: no folder there.
+            CorruptIndexError: incomplete or damaged.
+            IndexFormatError: another kind, a newer format or another analyzer.
+        """
+        from prorank_plugins.lexical.persistence import load_index
+
+        return load_index(Path(path), mmap, analyzer)[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"segment": self._segment, "analyzer": self._analyzer}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["segment"], state["analyzer"])  # type: ignore[misc]
+
+
+def check_k(k: int) -> int:
+    """``k`` as an int.
+
+    Raises:
+        ConfigError: not a whole number, or negative.
+    """
+    try:
+        number = as_index(k)
+    except TypeError:
+        number = -1
+    if isinstance(k, bool) or number < 0:
+        raise ConfigError(f"k must be a whole number of at least 0, found {k!r}")
+    return number
+
+
+def check_threads(n_threads: int | None) -> int:
+    """The number of threads meant: all cores for None.
+
+    Raises:
+        ConfigError: less than 1.
+    """
+    if n_threads is None:
+        return os.cpu_count() or 1
+    if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
+        raise ConfigError(f"n_threads must be None or at least 1, found {n_threads!r}")
+    return n_threads
+
+
+def _id_list(ids: Iterable[str]) -> list[str]:
+    if isinstance(ids, (str, bytes)):
+        raise ConfigError(f"ids must be a collection of str, found one {type(ids).__name__}; pass [id]")
+    keys = list(ids)
+    for position, key in enumerate(keys):
+        if not isinstance(key, str):
+            raise ConfigError(
+                f"ids[{position}] must be a str, found {type(key).__name__} {key!r}; pass str(id)"
+            )
+    return keys
+
+
+def _check_ids(ids: Iterable[str] | None, n_docs: int, taken: dict[str, int]) -> list[str]:
+    """Keys for ``n_docs`` new documents beside those ``taken``."""
+    if ids is None:
+        numbers = (str(number) for number in range(len(taken), len(taken) + n_docs + len(taken)))
+        free = [number for number in numbers if number not in taken]
+        return free[:n_docs]
+    keys = _id_list(ids)
+    if len(keys) != n_docs:
+        raise ConfigError(f"{len(keys)} ids for {n_docs} texts; give one id a text")
+    seen = set(taken)
+    for position, key in enumerate(keys):
+        if key in seen:
+            where = "already in the index; use update" if key in taken else "given twice; ids must be unique"
+            raise ConfigError(f"ids[{position}] {key!r} is {where}")
+        seen.add(key)
+    return keys
+
+
+def _rows_of(ids: Iterable[str], segment: Segment) -> list[int]:
+    rows = []
+    for key in dict.fromkeys(ids):
+        row = segment.row_of.get(key)
+        if row is None:
+            raise UnknownIdError(f"id {key!r} is not among the {len(segment.ids)} documents of the index")
+        rows.append(row)
+    return rows
+
+
+def _no_hits() -> Hits:
+    return Hits([], np.empty(0, np.float32), np.empty(0, np.int64))
+
+
+def _run_kernel(
+    segment: Segment, norms: NDArray[np.float64], plans: list[ScorePlan], k: int, allowed: NDArray[np.bool_]
+) -> list[Hits]:
+    """The best ``k`` documents of each plan."""
+    from prorank_plugins.lexical import kernels
+
+    ends = np.zeros(len(plans) + 1, np.int64)
+    np.cumsum([len(plan.terms) for plan in plans], out=ends[1:])
+    scores = np.empty((len(plans), k), np.float64)
+    rows = np.empty((len(plans), k), np.int64)
+    sizes = np.zeros(len(plans), np.int64)
+    columns = (
+        np.concatenate([getattr(plan, name) for plan in plans])
+        for name in ("terms", "groups", "counts", "weights", "offsets", "floors", "bonuses")
+    )
+    postings = segment.postings
+    kernels.top_k(
+        postings.indptr, postings.rows, postings.term_freqs, norms, allowed,
+        ends, *columns, k, scores, rows, sizes,
+    )  # fmt: skip
+    hits = []
+    for i, plan in enumerate(plans):
+        best = rows[i, : sizes[i]].copy()
+        ids = [segment.ids[row] for row in best.tolist()]
+        hits.append(Hits(ids, (scores[i, : sizes[i]] * plan.scale).astype(np.float32), best))
+    return hits

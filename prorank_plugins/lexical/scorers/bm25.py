@@ -1,0 +1,69 @@
+"""BM25, the yardstick.
+
+Robertson and Walker (SIGIR 1994); the Lucene variant of Kamphuis, de Vries, Boytsov and Lin, "Which
+BM25 do you mean?" (ECIR 2020), with the factor (k1 + 1) that keeps its scale next to BMX's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from prorank_plugins.lexical.queries import QueryTerms
+from prorank_plugins.lexical.scorers.plan import ROUNDING, ScorePlan, check_choice, check_parameter
+from prorank_plugins.lexical.statistics import CorpusStats, inverse_doc_freqs
+
+
+@dataclass(frozen=True)
+class BM25:
+    """``score(D) = Σ_i idf_i · tf_i · (k1 + 1) / (tf_i + k1 · (1 − b + b · |D|/avgdl))``.
+
+    A term that the query repeats counts as often as it is repeated.
+
+    Attributes:
+        k1: how slowly repeated occurrences stop to count, at least 0.
+        b: how much long documents are held back, in [0, 1].
+        variant: the idf: ``"lucene"`` is ``ln(1 + (N − df + 0.5) / (df + 0.5))``, always positive.
+        normalize: ``"none"``, or ``"bound"`` to divide by the largest score any document could reach.
+
+    Raises:
+        ConfigError: a parameter out of range.
+    """
+
+    k1: float = 1.5
+    b: float = 0.75
+    variant: Literal["lucene"] = "lucene"
+    normalize: Literal["none", "bound"] = "none"
+
+    def __post_init__(self) -> None:
+        check_parameter("k1", self.k1)
+        check_parameter("b", self.b, high=1.0)
+        check_choice("variant", self.variant, ("lucene",))
+        check_choice("normalize", self.normalize, ("none", "bound"))
+
+    def plan(self, query: QueryTerms, stats: CorpusStats) -> ScorePlan:
+        """The formula above as a `ScorePlan`; see there."""
+        query = query.known()
+        zeros = np.zeros(len(query.ids))
+        idfs = inverse_doc_freqs(stats.doc_freqs[query.ids], stats.n_docs)
+        return ScorePlan(
+            terms=query.ids,
+            groups=np.zeros(len(query.ids), np.int64),
+            counts=query.counts,
+            weights=query.counts * query.weights * idfs * (self.k1 + 1.0),
+            offsets=np.full(len(query.ids), self.k1 * (1.0 - self.b)),
+            floors=zeros,
+            bonuses=zeros,
+            idfs=idfs,
+            entropies=zeros,
+            slope=self.k1 * self.b,
+            query_length=float(query.counts.sum()),
+        )
+
+    def score_max(self, query: QueryTerms, stats: CorpusStats) -> float:
+        """``Σ_i idf_i · (k1 + 1)`` for ``normalize="bound"``, else 1."""
+        if self.normalize == "none":
+            return 1.0
+        return float(self.plan(query, stats).weights.sum()) * ROUNDING

@@ -1,0 +1,135 @@
+"""BMX: BM25 with entropy-weighted similarity.
+
+Li, Lipp, Shakir, Huang and Li, "BMX: Entropy-weighted Similarity and Semantic-enhanced Lexical
+Search", arXiv:2408.06643; equation numbers below are the paper's. Its code is baguetter, which reads
+some points differently: ``variant`` chooses. ``docs/bmx.md`` works an example in both.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prorank_plugins.lexical.queries import UNSEEN, QueryTerms
+from prorank_plugins.lexical.scorers.plan import ROUNDING, ScorePlan, check_choice, check_parameter
+from prorank_plugins.lexical.statistics import CorpusStats, inverse_doc_freqs
+
+
+@dataclass(frozen=True)
+class BMX:
+    """Entropy-weighted BM25, without parameters to tune.
+
+    With m query tokens ``q_i``, normalised entropies ``E_i`` (eqs. 4 and 5), their mean ``Ē`` (eq. 6)
+    and ``S(Q, D) = |Q ∩ D| / m`` (eq. 7), equation 2 is::
+
+        score(D) = Σ_i [ idf_i · tf_i · (α + 1) / (tf_i + α·|D|/avgdl + α·Ē) + β · E_i · S(Q, D) ]
+
+    Attributes:
+        alpha: α ≥ 0; None takes eq. 3, ``max(min(1.5, avgdl / 100), 0.5)``.
+        beta: β ≥ 0; None takes eq. 3, ``1 / ln(1 + N)``.
+        variant: ``"paper"`` adds the similarity term for every query token, and tokens that no document
+            contains count in m. ``"reference"`` does what baguetter does: the term is added for tokens
+            that occur in D only, and unknown tokens are dropped first.
+        repeats: a token the query holds twice counts twice (``"keep"``, as in baguetter) or once
+            (``"merge"``); the paper does not say.
+        normalize: what scores are divided by. ``"none"``; ``"paper"``: the estimate of eqs. 10 and 11,
+            ``m · (ln(1 + (N − 0.5) / 1.5) + 1)``, which scores can exceed; ``"reference"``: the same without
+            the ``+ 1``, as baguetter has it; ``"bound"``: ``Σ_i [idf_i · (α + 1) + β · E_i]``, a true bound,
+            so that scores lie in [0, 1].
+
+    Raises:
+        ConfigError: a parameter out of range.
+    """
+
+    alpha: float | None = None
+    beta: float | None = None
+    variant: Literal["reference", "paper"] = "reference"
+    repeats: Literal["keep", "merge"] = "keep"
+    normalize: Literal["none", "paper", "reference", "bound"] = "none"
+
+    def __post_init__(self) -> None:
+        if self.alpha is not None:
+            check_parameter("alpha", self.alpha)
+        if self.beta is not None:
+            check_parameter("beta", self.beta)
+        check_choice("variant", self.variant, ("reference", "paper"))
+        check_choice("repeats", self.repeats, ("keep", "merge"))
+        check_choice("normalize", self.normalize, ("none", "paper", "reference", "bound"))
+
+    def alpha_of(self, stats: CorpusStats) -> float:
+        """α for this corpus (eq. 3)."""
+        return max(min(1.5, stats.average_length / 100), 0.5) if self.alpha is None else self.alpha
+
+    def beta_of(self, stats: CorpusStats) -> float:
+        """β for this corpus (eq. 3)."""
+        return 1.0 / math.log(1 + stats.n_docs) if self.beta is None else self.beta
+
+    def _counted(self, query: QueryTerms) -> QueryTerms:
+        """The tokens that make up m."""
+        if self.repeats == "merge":
+            query = query.merged()
+        return query.known() if self.variant == "reference" else query
+
+    def plan(self, query: QueryTerms, stats: CorpusStats) -> ScorePlan:
+        """The formula above as a `ScorePlan`; see there.
+
+        The similarity term becomes a ``bonus`` times the number of matches for the reference. For the
+        paper, ``Σ_i β·E_i·|M|/m`` is ``β·Ē`` for each match: a ``floor``, so that the score is a plain sum.
+        """
+        alpha, beta = self.alpha_of(stats), self.beta_of(stats)
+        counted = self._counted(query)
+        query_length = float(counted.counts.sum())
+        entropies = normalised_entropies(counted.ids, stats)
+        mean_entropy = float(counted.counts @ entropies) / query_length if query_length else 0.0
+        seen = counted.ids != UNSEEN
+        known, entropies = counted.known(), entropies[seen]
+        idfs = inverse_doc_freqs(stats.doc_freqs[known.ids], stats.n_docs)
+        shares = known.counts * known.weights * entropies / max(query_length, 1.0)
+        zeros = np.zeros(len(known.ids))
+        paper = self.variant == "paper"
+        return ScorePlan(
+            terms=known.ids,
+            groups=np.zeros(len(known.ids), np.int64),
+            counts=known.counts,
+            weights=known.counts * known.weights * idfs * (alpha + 1.0),
+            offsets=np.full(len(known.ids), alpha * mean_entropy),
+            floors=beta * float(shares.sum()) * known.counts if paper else zeros,
+            bonuses=zeros if paper else beta * shares,
+            idfs=idfs,
+            entropies=entropies,
+            slope=alpha,
+            query_length=query_length,
+        )
+
+    def score_max(self, query: QueryTerms, stats: CorpusStats) -> float:
+        """What ``normalize`` divides by; see the class."""
+        if self.normalize == "none":
+            return 1.0
+        counted = self._counted(query)
+        masses = counted.counts * counted.weights
+        if self.normalize == "bound":
+            doc_freqs = lookup(stats.doc_freqs, counted.ids, missing=0)
+            gains = inverse_doc_freqs(doc_freqs, stats.n_docs) * (self.alpha_of(stats) + 1.0)
+            bound = masses @ (gains + self.beta_of(stats) * normalised_entropies(counted.ids, stats))
+            return float(bound) * ROUNDING
+        rarest = math.log(1 + (stats.n_docs - 0.5) / 1.5)
+        return float(masses.sum()) * (rarest + (1.0 if self.normalize == "paper" else 0.0))
+
+
+def normalised_entropies(ids: NDArray[np.int64], stats: CorpusStats) -> NDArray[np.float64]:
+    """(q,) raw entropies over the largest of the query (eq. 4); 0 for terms without documents."""
+    logs = lookup(stats.log_entropies, ids, missing=-np.inf)
+    largest = logs.max(initial=-np.inf)
+    return np.exp(logs - largest) if largest > -np.inf else np.zeros(len(ids))
+
+
+def lookup(table: NDArray[Any], ids: NDArray[np.int64], missing: float) -> NDArray[Any]:
+    """(q,) entries of a per-term table, ``missing`` for `UNSEEN`."""
+    found = np.full(len(ids), missing, table.dtype)
+    seen = ids != UNSEEN
+    found[seen] = table[ids[seen]]
+    return found

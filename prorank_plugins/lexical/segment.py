@@ -1,0 +1,81 @@
+"""One immutable state of an index: what a search reads from beginning to end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prorank_plugins.lexical.postings import Postings, TermCounts, append, invert, keep_rows, read_only
+from prorank_plugins.lexical.queries import UNSEEN
+from prorank_plugins.lexical.statistics import CorpusStats, corpus_stats
+from prorank_plugins.lexical.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """Documents in order of insertion with their postings and statistics.
+
+    Attributes:
+        ids: (n_docs,) the callers' keys.
+        lengths: (n_docs,) |D| in tokens.
+        postings: over the terms that the vocabulary held at the time.
+        stats: of these documents.
+        vocabulary: numbers the terms; shared with later states and may have grown since.
+    """
+
+    ids: Sequence[str]
+    lengths: NDArray[np.int32]
+    postings: Postings
+    stats: CorpusStats
+    vocabulary: Vocabulary
+
+    @classmethod
+    def make(
+        cls, ids: Sequence[str], lengths: NDArray[np.int32], postings: Postings, vocabulary: Vocabulary
+    ) -> Segment:
+        """A segment with its statistics computed."""
+        return cls(ids, read_only(lengths), postings, corpus_stats(postings, lengths), vocabulary)
+
+    @classmethod
+    def from_counts(cls, ids: Sequence[str], counts: TermCounts, vocabulary: Vocabulary) -> Segment:
+        """A segment of freshly analysed documents."""
+        return cls.make(ids, counts.lengths, invert(counts, len(vocabulary)), vocabulary)
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Row of each id. Built on first use: a search without an id filter does not need it."""
+        return {doc_id: row for row, doc_id in enumerate(self.ids)}
+
+    def term_number(self, term: str) -> int:
+        """Number of a term that some document contains, else `UNSEEN`."""
+        number = self.vocabulary.get(term)
+        # A term may be newer than this state, or be left from documents since deleted.
+        if 0 <= number < self.postings.n_terms and self.stats.doc_freqs[number] > 0:
+            return number
+        return UNSEEN
+
+    def followed_by(self, ids: Sequence[str], counts: TermCounts) -> Segment:
+        """These documents, then the given ones, which were counted with the same vocabulary."""
+        added = invert(counts, len(self.vocabulary))
+        lengths = np.concatenate((self.lengths, counts.lengths))
+        postings = append(self.postings, added, len(self.ids))
+        return Segment.make([*self.ids, *ids], lengths, postings, self.vocabulary)
+
+    def without(self, rows: Sequence[int]) -> Segment:
+        """These documents but for the given rows, renumbered in order."""
+        kept = np.ones(len(self.ids), np.bool_)
+        kept[list(rows)] = False
+        ids = [doc_id for doc_id, stays in zip(self.ids, kept.tolist(), strict=True) if stays]
+        return Segment.make(ids, self.lengths[kept], keep_rows(self.postings, kept), self.vocabulary)
+
+    def compacted(self) -> Segment:
+        """The same documents over a vocabulary without the terms that none of them contains."""
+        used = np.flatnonzero(self.stats.doc_freqs)
+        names = list(self.vocabulary)
+        indptr = read_only(np.append(self.postings.indptr[used], self.postings.indptr[-1]))
+        postings = Postings(indptr, self.postings.rows, self.postings.term_freqs)
+        return Segment.make(self.ids, self.lengths, postings, Vocabulary(names[i] for i in used))
