@@ -65,8 +65,8 @@ class BMX:
         return max(min(1.5, stats.average_length / 100), 0.5) if self.alpha is None else self.alpha
 
     def beta_of(self, stats: CorpusStats) -> float:
-        """β for this corpus (eq. 3)."""
-        return 1.0 / math.log(1 + stats.n_docs) if self.beta is None else self.beta
+        """β for this corpus (eq. 3); an empty one counts as one document."""
+        return 1.0 / math.log(1 + max(stats.n_docs, 1)) if self.beta is None else self.beta
 
     def _counted(self, query: QueryTerms) -> QueryTerms:
         """The tokens that make up m."""

@@ -1,0 +1,154 @@
+"""The layers, the public surface, and what importing the package costs."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import prorank_plugins
+
+PACKAGE = Path(prorank_plugins.__file__).parent
+HEAVY = [
+    "torch",
+    "transformers",
+    "numba",
+    "sklearn",
+    "scipy",
+    "ray",
+    "langchain_core",
+    "llama_index",
+    "numpy",
+    "Stemmer",
+    "tqdm",
+]
+
+# Layer → layers of this package it may import, and third-party packages it may use.
+LAYERS = {
+    "core": (set(), {"numpy"}),
+    "lexical": ({"core"}, {"numpy", "numba", "Stemmer", "tqdm"}),
+    "evaluation": ({"core"}, {"numpy"}),
+    "rerank": ({"core"}, {"numpy", "torch", "transformers", "sklearn", "tqdm", "safetensors"}),
+    "training": (
+        {"core", "rerank", "lexical", "evaluation"},
+        {"numpy", "torch", "transformers", "tqdm", "peft"},
+    ),
+    "langchain": (
+        {"core", "lexical", "rerank"},
+        {"numpy", "langchain_core", "pydantic", "typing_extensions"},
+    ),
+    "llama_index": ({"core", "lexical", "rerank"}, {"numpy", "llama_index", "pydantic"}),
+    "cli": ({"core", "lexical", "evaluation", "rerank", "training", "cli"}, None),
+}
+
+
+def modules():
+    return sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def imports_of(path):
+    """Dotted names a file imports anywhere, absolute."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_modules_import_only_lower_layers(path):
+    layer = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if layer == "__init__":
+        return
+    own, third_party = LAYERS[layer]
+    for name in imports_of(path):
+        root, *rest = name.split(".")
+        if root == "prorank_plugins":
+            above = layer == "cli" and not rest
+            assert above or (rest and rest[0] in own | {layer}), f"{path} of {layer} imports {name}"
+        elif third_party is not None and root not in sys.stdlib_module_names:
+            assert root in third_party, f"{path} of {layer} imports {name}"
+
+
+def test_numba_appears_in_the_kernels_only():
+    library = [path for path in modules() if path.relative_to(PACKAGE).parts[0] != "cli"]
+    users = [path for path in library if "numba" in {name.split(".")[0] for name in imports_of(path)}]
+    assert users == [PACKAGE / "lexical" / "kernels.py"]
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    code = f"import sys, prorank_plugins; print([m for m in {HEAVY} if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_using_the_lexical_names_loads_no_framework_and_no_model_library():
+    code = (
+        "import sys; from prorank_plugins import LexicalIndex; LexicalIndex.build(['a cat']).search('cat')\n"
+        "heavy = ('torch', 'transformers', 'sklearn', 'ray', 'langchain_core', 'llama_index')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_every_public_name_resolves_and_is_listed_once():
+    assert len(prorank_plugins.__all__) == len(set(prorank_plugins.__all__))
+    assert sorted(prorank_plugins.__all__, key=str.lower) == sorted(prorank_plugins._HOME_OF, key=str.lower)
+    for name in prorank_plugins.__all__:
+        assert getattr(prorank_plugins, name).__name__ == name
+    assert set(prorank_plugins.__all__) <= set(dir(prorank_plugins))
+    assert prorank_plugins.__version__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        prorank_plugins.nothing  # noqa: B018
+
+
+def test_the_contract_is_met():
+    """Names that code outside this repository calls."""
+    for name in [
+        "LexicalIndex",
+        "LexicalRetriever",
+        "BMX",
+        "BM25",
+        "Analyzer",
+        "AnalyzerConfig",
+        "Document",
+        "WeightedQuery",
+    ]:
+        assert name in prorank_plugins.__all__
+    evaluation = importlib.import_module("prorank_plugins.evaluation")
+    for name in [
+        "load_beir",
+        "evaluate",
+        "compare",
+        "ndcg",
+        "recall",
+        "reciprocal_rank",
+        "average_precision",
+    ]:
+        assert callable(getattr(evaluation, name))
+
+
+def test_every_module_imports():
+    for module in pkgutil.walk_packages(prorank_plugins.__path__, "prorank_plugins."):
+        if not module.name.endswith(("__main__", "stdlib_walk")):
+            importlib.import_module(module.name)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_prints_or_pickles(path):
+    tree = ast.parse(path.read_text("utf-8"))
+    names = {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    if path.relative_to(PACKAGE).parts[0] != "cli":
+        assert "print" not in names
+    assert not {"pickle", "marshal", "dill", "cloudpickle", "joblib"} & {
+        name.split(".")[0] for name in imports_of(path)
+    }
