@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from prorank_plugins.core.errors import ConfigError
 from prorank_plugins.lexical.analysis import Analyzer, WordTerms
 from prorank_plugins.lexical.postings import TermCounts
+from prorank_plugins.lexical.progress import progress_bar
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
 Text: TypeAlias = "str | Sequence[str]"
@@ -80,14 +81,12 @@ class TermCounter:
         Raises:
             ConfigError: an item of another type, named by its position.
         """
-        from tqdm.auto import tqdm
-
         if isinstance(texts, (str, bytes)):
             raise ConfigError(f"texts must be an iterable of documents, found one {type(texts).__name__}")
         total = len(texts) if isinstance(texts, Sized) else None
         parts: list[TermCounts] = []
         with (
-            tqdm(total=total, desc="indexing", unit="doc", disable=not progress) as bar,
+            progress_bar(progress, "indexing", "doc", total) as bar,
             self._vocabulary.growing,
         ):
             for batch in _batches(texts):

@@ -21,6 +21,7 @@ from prorank_plugins.lexical.exhaustive import length_norms, score_all
 from prorank_plugins.lexical.explain import Explanation, explain_terms
 from prorank_plugins.lexical.filters import IdFilter, id_mask
 from prorank_plugins.lexical.hits import Hits
+from prorank_plugins.lexical.progress import progress_bar
 from prorank_plugins.lexical.queries import UNSEEN, Query, QueryTerms, WeightedQuery, check_query
 from prorank_plugins.lexical.scorers.bmx import BMX
 from prorank_plugins.lexical.scorers.plan import ScorePlan, Scorer, sum_plans
@@ -124,8 +125,8 @@ class LexicalIndex:
             progress: show a progress bar.
             filter: as for `search`, the same for all queries.
         """
-        from tqdm.auto import tqdm
-
+        if isinstance(queries, (str, bytes, WeightedQuery)):
+            raise ConfigError(f"queries must be an iterable of queries, found one {type(queries).__name__}")
         k = check_k(k)
         segment = self._segment
         n_docs = len(segment.ids)
@@ -141,7 +142,7 @@ class LexicalIndex:
             return _run_kernel(segment, self._norms_of(segment, batch[0].slope), batch, k, allowed)
 
         workers = min(check_threads(n_threads), len(batches))
-        with tqdm(total=len(plans), desc="searching", unit="query", disable=not progress) as bar:
+        with progress_bar(progress, "searching", "query", len(plans)) as bar:
             found: list[Hits] = []
             if workers <= 1:
                 for batch in batches:
@@ -431,6 +432,20 @@ def _no_hits() -> Hits:
     return Hits([], np.empty(0, np.float32), np.empty(0, np.int64))
 
 
+_THREAD = threading.local()
+
+
+def _scratch_of_thread() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Working memory of `kernels.top_k`, kept because fresh pages cost more than a small search."""
+    try:
+        return _THREAD.scratch  # type: ignore[no-any-return]
+    except AttributeError:
+        from prorank_plugins.lexical import kernels
+
+        _THREAD.scratch = kernels.make_scratch()
+        return _THREAD.scratch  # type: ignore[no-any-return]
+
+
 def _run_kernel(
     segment: Segment, norms: NDArray[np.float64], plans: list[ScorePlan], k: int, allowed: NDArray[np.bool_]
 ) -> list[Hits]:
@@ -449,7 +464,7 @@ def _run_kernel(
     postings = segment.postings
     kernels.top_k(
         postings.indptr, postings.rows, postings.term_freqs, norms, allowed,
-        ends, *columns, k, scores, rows, sizes,
+        ends, *columns, k, *_scratch_of_thread(), scores, rows, sizes,
     )  # fmt: skip
     hits = []
     for i, plan in enumerate(plans):

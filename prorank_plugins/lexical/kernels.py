@@ -161,6 +161,11 @@ def _drain(scores: NDArray[np.float64], rows: NDArray[np.int64], size: int) -> N
         rows[size] = last_row
 
 
+def make_scratch() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Working memory for `top_k`, for one thread at a time: sums all zero, slots all -1."""
+    return np.zeros((4, _WINDOW), np.float64), np.full((2, _WINDOW), -1, np.int64)
+
+
 @njit(**_OPTIONS)
 def top_k(
     indptr: NDArray[np.int64],
@@ -177,6 +182,8 @@ def top_k(
     floors: NDArray[np.float64],
     bonuses: NDArray[np.float64],
     k: int,
+    floats: NDArray[np.float64],
+    integers: NDArray[np.int64],
     best_scores: NDArray[np.float64],
     best_rows: NDArray[np.int64],
     n_best: NDArray[np.int64],
@@ -196,18 +203,19 @@ def top_k(
         terms, groups, counts, weights, offsets, floors, bonuses: (n_plan_rows,) the plans; groups of one
             query ascend.
         k: at least 1.
+        floats, integers: from `make_scratch`; left as they were found.
         best_scores, best_rows, n_best: (n_queries, k), (n_queries, k), (n_queries,) the results.
     """
     n_docs = norms.size
     most_rows = 0
     for q in range(plan_ends.size - 1):
         most_rows = max(most_rows, plan_ends[q + 1] - plan_ends[q])
-    sums = np.zeros(_WINDOW, np.float64)
-    slots = np.full(_WINDOW, -1, np.int32)
-    found = np.empty(_WINDOW, np.int64)
-    found_scores = np.empty(_WINDOW, np.float64)
-    matched = np.empty(_WINDOW, np.float64)
-    bonus = np.empty(_WINDOW, np.float64)
+    sums = floats[0]
+    found_scores = floats[1]
+    matched = floats[2]
+    bonus = floats[3]
+    slots = integers[0]
+    found = integers[1]
     begin = np.empty(most_rows, np.int64)
     end = np.empty(most_rows, np.int64)
 

@@ -82,6 +82,8 @@ class QueryTerms:
 
     def known(self) -> QueryTerms:
         """The same query without the terms that no document contains."""
+        if self.ids.min(initial=0) > UNSEEN:
+            return self
         return self.select(np.flatnonzero(self.ids != UNSEEN))
 
     def select(self, rows: NDArray[np.int64], counts: NDArray[np.float64] | None = None) -> QueryTerms:

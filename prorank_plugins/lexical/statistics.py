@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,11 @@ class CorpusStats:
     def average_length(self) -> float:
         """Avgdl in tokens; 0.0 for an empty corpus. Documents without a token count."""
         return self.total_length / self.n_docs if self.n_docs else 0.0
+
+    @cached_property
+    def idfs(self) -> NDArray[np.float64]:
+        """(n_terms,) `inverse_doc_freqs` of all terms, computed once: a query looks up a few of them."""
+        return inverse_doc_freqs(self.doc_freqs, self.n_docs)
 
 
 def corpus_stats(postings: Postings, lengths: NDArray[np.int32]) -> CorpusStats:

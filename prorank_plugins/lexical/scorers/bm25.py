@@ -13,7 +13,7 @@ import numpy as np
 
 from prorank_plugins.lexical.queries import QueryTerms
 from prorank_plugins.lexical.scorers.plan import ROUNDING, ScorePlan, check_choice, check_parameter
-from prorank_plugins.lexical.statistics import CorpusStats, inverse_doc_freqs
+from prorank_plugins.lexical.statistics import CorpusStats
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class BM25:
         """The formula above as a `ScorePlan`; see there."""
         query = query.known()
         zeros = np.zeros(len(query.ids))
-        idfs = inverse_doc_freqs(stats.doc_freqs[query.ids], stats.n_docs)
+        idfs = stats.idfs[query.ids]
         return ScorePlan(
             terms=query.ids,
             groups=np.zeros(len(query.ids), np.int64),

@@ -85,9 +85,10 @@ class BMX:
         query_length = float(counted.counts.sum())
         entropies = normalised_entropies(counted.ids, stats)
         mean_entropy = float(counted.counts @ entropies) / query_length if query_length else 0.0
-        seen = counted.ids != UNSEEN
-        known, entropies = counted.known(), entropies[seen]
-        idfs = inverse_doc_freqs(stats.doc_freqs[known.ids], stats.n_docs)
+        known = counted.known()
+        if known is not counted:
+            entropies = entropies[counted.ids != UNSEEN]
+        idfs = stats.idfs[known.ids]
         shares = known.counts * known.weights * entropies / max(query_length, 1.0)
         zeros = np.zeros(len(known.ids))
         paper = self.variant == "paper"

@@ -79,6 +79,8 @@ def sum_plans(plans: Sequence[ScorePlan], scale: float) -> ScorePlan:
 
     All plans come from one scorer and so share their slope.
     """
+    if len(plans) == 1:
+        return plans[0] if scale == 1.0 else replace(plans[0], scale=scale)
     arrays: dict[str, Any] = {
         name: np.concatenate([getattr(plan, name) for plan in plans])
         for name in ("terms", "counts", "weights", "offsets", "floors", "bonuses", "idfs", "entropies")
