@@ -87,6 +87,17 @@ def test_english_words_are_stemmed_and_stop_words_dropped():
     ]  # fmt: skip
 
 
+def test_english_contractions_go_and_single_letters_stay():
+    analyzer = Analyzer("en")
+    assert analyzer.terms("The T cell's vitamin D isn't what I’d they'LL we've") == [
+        "t",
+        "cell",
+        "vitamin",
+        "d",
+    ]
+    assert analyzer.terms("rock 'n' roll O'Neill's 5 m") == ["rock", "n", "roll", "o", "neill", "5", "m"]
+
+
 def test_stop_words_and_stemming_can_be_switched_off():
     config = AnalyzerConfig(stop_words=False, stemming=False)
     assert Analyzer(config).terms("The cats were") == ["the", "cats", "were"]

@@ -255,6 +255,19 @@ def test_updated_documents_move_to_the_end(index):
     )
 
 
+def test_upserted_documents_replace_or_join_the_others(index):
+    index.upsert(["mat", "new"], ["new text", "a new cat"])
+    expected = LexicalIndex.build(
+        [*TEXTS[1:], "new text", "a new cat"], ["chase", "birds", "empty", "both", "mat", "new"]
+    )
+    same_content(index, expected)
+
+
+def test_missing_ids_can_be_passed_over(index):
+    assert index.delete(["nowhere", "mat"], missing_ok=True) == ["mat"]
+    assert len(index) == 4
+
+
 def test_everything_can_be_deleted_and_added_again(index):
     index.delete(list(index.ids))
     assert len(index) == 0
@@ -320,6 +333,8 @@ def test_any_edits_give_the_scores_of_a_fresh_build_bit_for_bit(corpus, operatio
         (lambda i: i.update(["nowhere"], ["x"]), UnknownIdError),
         (lambda i: i.update(["mat", "mat"], ["x", "y"]), ConfigError),
         (lambda i: i.update(["mat"], ["x", "y"]), ConfigError),
+        (lambda i: i.upsert(["mat", "n"], ["x", None]), ConfigError),
+        (lambda i: i.upsert(["n", "n"], ["x", "y"]), ConfigError),
     ],
 )
 def test_an_edit_that_fails_changes_nothing(index, edit, error):

@@ -95,6 +95,14 @@ def test_edits_keep_documents_and_index_in_step(retriever):
     assert len(retriever) == 4
 
 
+def test_upserts_and_lenient_deletes_are_one_edit_each(retriever):
+    assert retriever.upsert([Document("a", "changed"), Document("n", "new")]) == ["a", "n"]
+    assert [document.id for document in retriever.documents] == ["b", "c", "d", "a", "n"]
+    assert ids(retriever.retrieve("changed new", 5)) == ["a", "n"]
+    assert retriever.delete(["a", "nowhere"], missing_ok=True) == ["a"]
+    assert len(retriever) == 4
+
+
 def test_edits_that_fail_change_nothing(retriever):
     before = list(retriever.documents)
     with pytest.raises(ConfigError, match="already in the index"):

@@ -53,7 +53,7 @@ MEMBERS = {
     "el": "και το είναι ειναι από απο",
     "en": (
         "a the he she they be is was have did of in on at by for with to from this those who how would could "
-        "not no so if than then there here also just s t d m ll re ve don isn didn"
+        "not no so if than then there here also just ll re ve don isn didn"
     ),
     "eo": "la kaj ĉu cxu estas kiujn",
     "es": "el la de que y no es él",

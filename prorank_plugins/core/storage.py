@@ -76,7 +76,7 @@ class ArtifactWriter:
         self._data = path / f"data-{secrets.token_hex(8)}"
 
     def __enter__(self) -> ArtifactWriter:
-        _check_target(self._path, str(self._header["format"]))
+        check_target(self._path, str(self._header["format"]))
         self._path.mkdir(parents=True, exist_ok=True)
         self._data.mkdir()
         return self
@@ -241,7 +241,12 @@ class ArtifactReader:
         return np.frombuffer(file.read_bytes(), np.uint8)
 
 
-def _check_target(path: Path, format_name: str) -> None:
+def check_target(path: Path, format_name: str) -> None:
+    """Refuse a path that an artifact of this kind cannot be saved to.
+
+    Raises:
+        ConfigError: a file, or a folder that holds something else.
+    """
     if not path.exists():
         return
     if not path.is_dir():

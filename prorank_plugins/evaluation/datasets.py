@@ -51,7 +51,7 @@ def load_beir(path: str | PathLike[str], split: str = "test") -> BeirDataset:
             "each plain or .gz"
         )
     qrels_file = _find_split(folder, split)
-    qrels = _read_judgements(qrels_file)
+    qrels = read_judgements(qrels_file)
     texts = _read_queries(_find(folder / "queries.jsonl"))
     for query in qrels:
         if query not in texts:
@@ -121,7 +121,12 @@ def _field(record: dict[str, Any], name: str, where: str) -> str:
     return value
 
 
-def _read_judgements(path: Path) -> dict[str, dict[str, int]]:
+def read_judgements(path: Path) -> dict[str, dict[str, int]]:
+    """Judgements of one BEIR ``qrels`` file: {query: {document: grade}}.
+
+    Raises:
+        DataFormatError: a line without three fields, a grade that is no whole number, or a pair judged twice.
+    """
     qrels: dict[str, dict[str, int]] = {}
     for number, line in read_lines(path):
         fields = line.split("\t")

@@ -94,13 +94,15 @@ class WordTerms:
     def __init__(self, config: AnalyzerConfig) -> None:
         self.config = config
         self._turkish = config.language == "tr"
+        self._english = config.language == "en"
         self._dropped = self._stop_set()
         self._stemmers = threading.local()
         self._seen: dict[bytes, tuple[str, ...]] = {}
         # Bytes that never stand inside a word become blanks; what is left between blanks can be
         # analysed on its own, which lets the index builder analyse each distinct run only once.
         keep_case = config.split_identifiers or self._turkish
-        ascii_part = "".join(char if char.isalnum() or char == "_" else " " for char in map(chr, range(128)))
+        kept = "_'" if self._english else "_"
+        ascii_part = "".join(char if char.isalnum() or char in kept else " " for char in map(chr, range(128)))
         self.separators = (ascii_part if keep_case else ascii_part.lower()).encode() + bytes(range(128, 256))
 
     def __reduce__(self) -> tuple[type[WordTerms], tuple[AnalyzerConfig]]:
@@ -150,7 +152,10 @@ class WordTerms:
         return terms
 
     def _terms_of_words(self, text: str) -> Iterator[str]:
-        for word, unspaced in words.split_words(words.normalise(text)):
+        text = words.normalise(text)
+        if self._english:
+            text = words.drop_english_clitics(text)
+        for word, unspaced in words.split_words(text):
             if unspaced:
                 yield from words.character_ngrams(self._fold(word), self.config.ngrams)
             else:
@@ -168,7 +173,7 @@ class WordTerms:
 
     def run_terms(self, run: bytes) -> list[str]:
         """Terms of one of `runs`."""
-        if run.isascii():
+        if run.isascii() and b"'" not in run:
             word = run.decode("ascii").strip("_")
             return list(self._terms_of_word(word)) if word else []
         return list(self._terms_of_words(run.decode("utf-8", "surrogatepass")))

@@ -260,14 +260,20 @@ class LexicalIndex:
                 self._segment = self._segment.followed_by(keys, counts)
             return keys
 
-    def delete(self, ids: Iterable[str]) -> list[str]:
-        """Remove documents; returns their ids.
+    def delete(self, ids: Iterable[str], missing_ok: bool = False) -> list[str]:
+        """Remove documents; returns the ids of those removed.
+
+        Args:
+            ids: the documents.
+            missing_ok: pass over ids that are not in the index.
 
         Raises:
             UnknownIdError: an id is not in the index; nothing is removed then.
         """
         with self._editing:
             keys = _id_list(ids)
+            if missing_ok:
+                keys = [key for key in keys if key in self._segment.row_of]
             rows = _rows_of(keys, self._segment)
             if rows:
                 self._segment = self._segment.without(rows)
@@ -280,14 +286,29 @@ class LexicalIndex:
             UnknownIdError: an id is not in the index; nothing is changed then.
             ConfigError: as for `build`; nothing is changed then.
         """
+        keys = _id_list(ids)
         with self._editing:
-            keys = _id_list(ids)
-            rows = _rows_of(keys, self._segment)
-            counts = TermCounter(self._analyzer, self._segment.vocabulary).count(texts)
-            _check_ids(keys, len(counts.lengths), taken={})
-            if keys:
-                rest = self._segment.without(rows)
-                self._segment = rest.followed_by(keys, counts)
+            _rows_of(keys, self._segment)
+            self._put(keys, texts)
+
+    def upsert(self, ids: Iterable[str], texts: Iterable[Text]) -> None:
+        """`update` the documents that are in the index and `add` the others, as one edit.
+
+        Raises:
+            ConfigError: as for `build`; nothing is changed then.
+        """
+        keys = _id_list(ids)
+        with self._editing:
+            self._put(keys, texts)
+
+    def _put(self, keys: list[str], texts: Iterable[Text]) -> None:
+        segment = self._segment
+        counts = TermCounter(self._analyzer, segment.vocabulary).count(texts)
+        _check_ids(keys, len(counts.lengths), taken={})
+        replaced = [segment.row_of[key] for key in keys if key in segment.row_of]
+        if keys:
+            rest = segment.without(replaced) if replaced else segment
+            self._segment = rest.followed_by(keys, counts)
 
     def compact(self) -> None:
         """Forget the terms that no document contains any more. Scores do not change."""

@@ -34,6 +34,11 @@ class Postings:
     rows: NDArray[np.int32]
     term_freqs: TermFreqs
 
+    def __setstate__(self, state: dict[str, NDArray[Any]]) -> None:
+        # Arrays come back from a pickle or a deep copy writable, which would be another type to numba.
+        for name, array in state.items():
+            object.__setattr__(self, name, read_only(array))
+
     @property
     def n_terms(self) -> int:
         """Terms, those without a document included."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -138,8 +138,12 @@ class LexicalRetriever:
             self._state = (changed, [*present, *new])
             return ids
 
-    def delete(self, ids: Iterable[str]) -> None:
-        """Remove documents.
+    def delete(self, ids: Iterable[str], missing_ok: bool = False) -> list[str]:
+        """Remove documents; returns the ids of those removed.
+
+        Args:
+            ids: the documents.
+            missing_ok: pass over ids that are not there.
 
         Raises:
             UnknownIdError: an id is not there; nothing is removed then.
@@ -147,8 +151,9 @@ class LexicalRetriever:
         with self._editing:
             index, present = self._state
             changed = index.copy()
-            gone = set(changed.delete(ids))
-            self._state = (changed, [document for document in present if document.id not in gone])
+            removed = changed.delete(ids, missing_ok)
+            self._state = (changed, _without(present, removed))
+            return removed
 
     def update(self, documents: Iterable[Document]) -> None:
         """Replace documents by others with the same ids; they move to the end.
@@ -156,13 +161,23 @@ class LexicalRetriever:
         Raises:
             UnknownIdError: an id is not there; nothing is changed then.
         """
+        self._put(documents, LexicalIndex.update)
+
+    def upsert(self, documents: Iterable[Document]) -> list[str]:
+        """`update` the documents whose ids are there and `add` the others, as one edit; returns all ids."""
+        return self._put(documents, LexicalIndex.upsert)
+
+    def _put(
+        self, documents: Iterable[Document], edit: Callable[[LexicalIndex, list[str], list[str]], None]
+    ) -> list[str]:
         with self._editing:
             index, present = self._state
             new = _checked(documents)
+            ids = [document.id for document in new]
             changed = index.copy()
-            changed.update([document.id for document in new], [document.text for document in new])
-            gone = {document.id for document in new}
-            self._state = (changed, [*(d for d in present if d.id not in gone), *new])
+            edit(changed, ids, [document.text for document in new])
+            self._state = (changed, [*_without(present, ids), *new])
+            return ids
 
     def save(self, path: str | Path, options: Mapping[str, Any] | None = None) -> None:
         """Write index, documents and scorer to a folder, as a whole or not at all.
@@ -213,6 +228,11 @@ class LexicalRetriever:
 
     def __repr__(self) -> str:
         return f"LexicalRetriever({len(self)} documents, scorer={self.scorer!r})"
+
+
+def _without(documents: Sequence[Document], ids: Iterable[str]) -> list[Document]:
+    gone = set(ids)
+    return [document for document in documents if document.id not in gone]
 
 
 def _checked(documents: Iterable[Document]) -> list[Document]:

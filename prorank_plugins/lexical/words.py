@@ -35,6 +35,10 @@ _LAST_MARK = 0x1F000
 # Invisible code points inside words: soft hyphen, joiners, byte order mark, variation selectors.
 _IGNORABLE = re.compile("[\u00ad\u200c\u200d\u2060\ufeff\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 
+# What English appends with an apostrophe. Dropped as a piece, so that the letters can stand as words of
+# their own elsewhere ("T cell", "vitamin D").
+_ENGLISH_CLITICS = re.compile(r"(?<=\w)['’](?:s|t|d|m|ll|re|ve)\b", re.IGNORECASE)
+
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _TURKISH_CAPITALS = str.maketrans({"I": "ı", "İ": "i"})
@@ -108,6 +112,11 @@ def fold_accents(word: str) -> str:
     if word.isascii():
         return word
     return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", word)))
+
+
+def drop_english_clitics(text: str) -> str:
+    """``"the author's"`` → ``"the author"``, ``"don't"`` → ``"don"``, which the stop words know."""
+    return _ENGLISH_CLITICS.sub("", text)
 
 
 def split_words(text: str) -> Iterator[Word]:

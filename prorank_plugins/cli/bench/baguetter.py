@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from prorank_plugins.core.errors import MissingExtraError
@@ -32,7 +32,7 @@ def load_sparse() -> Any:
             )
         folder = Path(spec.origin).parent
         for name, path in (("baguetter", folder), ("baguetter.indices", folder / "indices")):
-            stand_in = ModuleType(name)
-            stand_in.__path__ = [str(path)]
-            sys.modules[name] = stand_in
+            package = ModuleSpec(name, loader=None, is_package=True)
+            package.submodule_search_locations = [str(path)]
+            sys.modules[name] = module_from_spec(package)
     return import_module("baguetter.indices.sparse")

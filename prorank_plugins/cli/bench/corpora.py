@@ -55,7 +55,8 @@ def load_corpus(source: str, split: str, most_queries: int, seed: int) -> Corpus
     if len(queries) > most_queries:
         chosen = random.Random(seed).sample(range(len(queries)), most_queries)
         queries = [queries[i] for i in sorted(chosen)]
-    return Corpus(dataset.name, texts, [analyze(text) for text in texts], queries)
+    name = STDLIB if source == STDLIB else dataset.name
+    return Corpus(name, texts, [analyze(text) for text in texts], queries)
 
 
 def _read(source: str, split: str) -> BeirDataset:

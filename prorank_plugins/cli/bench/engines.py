@@ -76,18 +76,23 @@ class ProRank(Engine):
     }
 
     def build_tokens(self, documents: Sequence[list[str]]) -> None:
+        """Index terms as they are."""
         self._index = LexicalIndex.build(documents, analyzer=None, n_threads=1)
 
     def build_raw(self, texts: Sequence[str]) -> None:
+        """Index texts with `Analyzer`."""
         self._index = LexicalIndex.build(texts, analyzer=Analyzer("en"), n_threads=1)
 
     def search(self, contestant: str, query: list[str], k: int) -> Any:
+        """`LexicalIndex.search`."""
         return self._index.search(query, k, self._scorers[contestant])
 
     def search_many(self, contestant: str, queries: Sequence[list[str]], k: int) -> Sequence[Any]:
+        """`LexicalIndex.search_many`."""
         return self._index.search_many(queries, k, self._scorers[contestant], n_threads=1)
 
     def rows(self, answer: Any) -> list[int]:
+        """Rows of a `Hits`."""
         return [int(row) for row in answer.rows]
 
 
@@ -103,9 +108,11 @@ class Bm25s(Engine):
         self._bm25s = import_module("bm25s")
 
     def build_tokens(self, documents: Sequence[list[str]]) -> None:
+        """Index terms as they are."""
         self._keep(documents)
 
     def build_raw(self, texts: Sequence[str]) -> None:
+        """Index texts with `bm25s.tokenize` and PyStemmer."""
         stemmer = import_module("Stemmer").Stemmer("english")
         words = stop_words("en")
         self._keep(self._bm25s.tokenize(texts, stopwords=words, stemmer=stemmer, show_progress=False))
@@ -119,14 +126,17 @@ class Bm25s(Engine):
         self._by = {"bm25s numpy": by_numpy, "bm25s numba": by_numba}
 
     def search(self, contestant: str, query: list[str], k: int) -> Any:
+        """``retrieve`` with one query: there is no other way to ask."""
         return self.search_many(contestant, [query], k)[0]
 
     def search_many(self, contestant: str, queries: Sequence[list[str]], k: int) -> Sequence[Any]:
+        """``retrieve`` on one thread."""
         k = min(k, self._n_docs)
         found = self._by[contestant].retrieve(queries, k=k, show_progress=False, n_threads=0)
         return list(zip(found.documents, found.scores, strict=True))
 
     def rows(self, answer: Any) -> list[int]:
+        """Numbers of the documents that match; the library fills up to k with others."""
         return [int(row) for row, score in zip(*answer, strict=True) if score > 0]
 
 
@@ -142,9 +152,11 @@ class Tantivy(Engine):
         self._tantivy: Any = import_module("tantivy")
 
     def build_tokens(self, documents: Sequence[list[str]]) -> None:
+        """Index terms joined by blanks: term lists have no faster way in."""
         self._build(map(" ".join, documents), self._analyzer("whitespace"))
 
     def build_raw(self, texts: Sequence[str]) -> None:
+        """Index texts with the filters of ``en_stem`` and stop words."""
         choose = self._tantivy.Filter
         words = sorted(stop_words("en"))
         filters = (choose.lowercase(), choose.custom_stopword(words), choose.stemmer("english"))
@@ -170,13 +182,16 @@ class Tantivy(Engine):
         self._searcher = self._index.searcher()
 
     def search(self, contestant: str, query: list[str], k: int) -> Any:
+        """Parse the terms and search."""
         parsed, _ = self._index.parse_query_lenient(" ".join(query), ["text"])
         return self._searcher.search(parsed, k, count=False).hits
 
     def search_many(self, contestant: str, queries: Sequence[list[str]], k: int) -> Sequence[Any]:
+        """One search after the other: there is no batch call."""
         return [self.search(contestant, query, k) for query in queries]
 
     def rows(self, answer: Any) -> list[int]:
+        """Document numbers of the only segment."""
         return [address.doc for _, address in answer]
 
 
@@ -184,8 +199,11 @@ class Baguetter(Engine):
     """baguetter: the BMX authors' own code."""
 
     name = "baguetter"
-    modules = ("baguetter", "nltk", "sklearn", "huggingface_hub")
-    install = "pip install --no-deps baguetter && pip install nltk scikit-learn huggingface_hub"
+    modules = ("baguetter", "dotenv", "huggingface_hub", "krovetzstemmer", "nltk", "sklearn", "unidecode")
+    install = (
+        "pip install --no-deps baguetter && "
+        "pip install python-dotenv huggingface_hub krovetzstemmer nltk scikit-learn unidecode"
+    )
     contestants: ClassVar[dict[str, str]] = {"baguetter BMX": BASELINE}
     most_docs = 25_000
     most_queries = 100
@@ -199,19 +217,24 @@ class Baguetter(Engine):
         self._index = sparse.BMXSparseIndex(preprocessor_or_config=settings, n_workers=0)
 
     def build_tokens(self, documents: Sequence[list[str]]) -> None:
+        """Index terms as they are."""
         self._index.add_many(list(range(len(documents))), documents)
 
     def build_raw(self, texts: Sequence[str]) -> None:
+        """Index texts with its default preprocessing."""
         self._index.add_many(list(range(len(texts))), texts)
 
     def search(self, contestant: str, query: list[str], k: int) -> Any:
+        """``search``."""
         return self._index.search(query, top_k=k)
 
     def search_many(self, contestant: str, queries: Sequence[list[str]], k: int) -> Sequence[Any]:
+        """``search_many`` on one thread."""
         answers: Sequence[Any] = self._index.search_many(queries, top_k=k, n_workers=1)
         return answers
 
     def rows(self, answer: Any) -> list[int]:
+        """Keys of the documents that match; the library fills up to k with others."""
         return [int(key) for key, score in zip(answer.keys, answer.scores, strict=True) if score > 0]
 
 
