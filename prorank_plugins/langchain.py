@@ -7,9 +7,9 @@ Needs langchain-core: ``pip install 'prorank-plugins[langchain]'``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import uuid4
 
 from prorank_plugins.core.extras import require
@@ -26,15 +26,13 @@ from typing_extensions import Self
 from prorank_plugins.core.documents import Document, ScoredDocument, copy_metadata
 from prorank_plugins.core.errors import ConfigError, CorruptIndexError
 from prorank_plugins.core.protocols import Retriever
-from prorank_plugins.lexical.analysis import Analyzer, AnalyzerConfig
+from prorank_plugins.lexical.analysis import AnalyzerLike, as_analyzer
 from prorank_plugins.lexical.retriever import LexicalRetriever
 from prorank_plugins.lexical.scorers import Scorer
 
 __all__ = ["BMXRetriever"]
 
 SCORE_KEY = "bmx_score"
-
-AnalyzerLike: TypeAlias = "Analyzer | AnalyzerConfig | str | Callable[[str], Iterable[str]] | None"
 
 _OPTIONS = "langchain"
 
@@ -129,7 +127,7 @@ class BMXRetriever(BaseRetriever):
         docs: Iterable[LCDocument] | None = None,
         *,
         engine: Retriever | None = None,
-        analyzer: AnalyzerLike = None,
+        analyzer: AnalyzerLike | None = None,
         scorer: Scorer | None = None,
         **fields: Any,
     ) -> None:
@@ -139,7 +137,7 @@ class BMXRetriever(BaseRetriever):
                     "BMXRetriever needs docs= (an empty list is fine) or engine=; found neither. "
                     "from_texts, from_documents and load_local make one, too."
                 )
-            engine = LexicalRetriever.from_documents(_from_langchain(docs), _analyzer(analyzer), scorer)
+            engine = LexicalRetriever.from_documents(_from_langchain(docs), as_analyzer(analyzer), scorer)
         elif docs is not None or analyzer is not None or scorer is not None:
             raise ConfigError(
                 "an engine comes with documents, analyzer and scorer: pass engine= alone, or docs= with "
@@ -270,7 +268,7 @@ class BMXRetriever(BaseRetriever):
 
     @classmethod
     def load_local(
-        cls, path: str | Path, *, analyzer: AnalyzerLike = None, mmap: bool = True, **overrides: Any
+        cls, path: str | Path, *, analyzer: AnalyzerLike | None = None, mmap: bool = True, **overrides: Any
     ) -> Self:
         """Read a retriever that `save_local` wrote, or the documents that `LexicalRetriever.save` wrote.
 
@@ -285,7 +283,7 @@ class BMXRetriever(BaseRetriever):
             CorruptIndexError: incomplete or damaged.
             IndexFormatError: another kind, a newer format or another analyzer.
         """
-        engine, saved = LexicalRetriever.load_with_options(path, mmap, _analyzer(analyzer))
+        engine, saved = LexicalRetriever.load_with_options(path, mmap, as_analyzer(analyzer))
         options = saved.get(_OPTIONS, {})
         if not isinstance(options, dict):
             raise CorruptIndexError(f"{path}: the saved options are {options!r}. Build and save it again.")
@@ -296,10 +294,6 @@ class BMXRetriever(BaseRetriever):
         if not isinstance(self.engine, LexicalRetriever):
             raise ConfigError(f"{what} with a LexicalRetriever as engine, found {type(self.engine).__name__}")
         return self.engine
-
-
-def _analyzer(given: AnalyzerLike) -> Analyzer | None:
-    return given if given is None or isinstance(given, Analyzer) else Analyzer(given)
 
 
 def _documents(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prorank_plugins import BM25, BMX, Analyzer, ConfigError, LexicalIndex, WeightedQuery
+from prorank_plugins import BM25, BMX, Analyzer, AnalyzerConfig, ConfigError, LexicalIndex, WeightedQuery
 from prorank_plugins.core.errors import UnknownIdError
 from tests import oracles
 from tests.strategies import corpora, queries
@@ -216,9 +216,25 @@ def test_text_and_token_queries_are_not_mixed_up(index):
     assert tokens.search(("cat",)).ids == ["0"]
 
 
+@pytest.mark.parametrize("analyzer", ["de", Analyzer("de"), AnalyzerConfig("de"), str.split])
+def test_whatever_makes_an_analyzer_will_do(analyzer):
+    assert len(LexicalIndex.build(["Häuser"], analyzer=analyzer).search("Häuser")) == 1
+
+
 def test_an_analyzer_of_another_type_is_refused():
-    with pytest.raises(ConfigError, match=r"wrap a function as Analyzer\(function\)"):
-        LexicalIndex.build(["x"], analyzer=str.split)
+    with pytest.raises(ConfigError, match="Analyzer takes a language"):
+        LexicalIndex.build(["x"], analyzer=3)
+
+
+class Shouting(Analyzer):
+    def terms(self, text):
+        return [term.upper() for term in super().terms(text)]
+
+
+def test_a_subclass_of_analyzer_analyses_documents_and_queries():
+    index = LexicalIndex.build(["a cat"], analyzer=Shouting("en"))
+    assert index.search("cats").ids == ["0"]
+    assert list(index.snapshot()[0].vocabulary) == ["CAT"]
 
 
 # Edits

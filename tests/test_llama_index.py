@@ -501,7 +501,7 @@ class TestEditing:
         assert retriever.retrieve("hunt") == []
 
     def test_one_id_in_place_of_a_list_is_refused(self):
-        with pytest.raises(ConfigError, match="pass \\[node_id\\]"):
+        with pytest.raises(ConfigError, match="pass \\[id\\]"):
             make_retriever().delete_nodes("owl")
 
     def test_a_failing_edit_changes_nothing(self):
@@ -865,6 +865,15 @@ class TestSaving:
         LexicalRetriever.from_documents([odd]).save(tmp_path)
         with pytest.raises(CorruptIndexError, match="node 'a' cannot be restored"):
             BMXRetriever.from_persist_dir(tmp_path).retrieve("owls")
+
+    def test_a_node_on_disk_cannot_make_its_class_fetch_anything(self, tmp_path, monkeypatch):
+        fetched = []
+        monkeypatch.setattr("requests.get", lambda *args, **_: fetched.append(args))
+        entry = {"type": "ImageDocument", "fields": {"id_": "a", "image_url": "http://example.com/a.png"}}
+        odd = prorank_plugins.Document("a", "owls", {"_llama_index_node": entry})
+        LexicalRetriever.from_documents([odd]).save(tmp_path)
+        assert ids(BMXRetriever.from_persist_dir(tmp_path).retrieve("owls")) == ["a"]
+        assert fetched == []
 
 
 class TestCopying:

@@ -327,7 +327,10 @@ def test_another_artifact_is_not_overwritten(saved):
         LexicalIndex.build(["x"]).save(saved)
 
 
-@pytest.mark.parametrize("metadata", [{"when": object()}, {"set": {1}}, {1: "x"}, {"b": b"bytes"}])
+@pytest.mark.parametrize(
+    "metadata",
+    [{"w": object()}, {"set": {1}}, {1: "x"}, {"b": b"x"}, {"t": (1,)}, {"d": {1: 2}}],
+)
 def test_metadata_that_json_cannot_hold_is_refused_and_the_old_index_stays(saved, metadata):
     before = LexicalRetriever.load(saved).retrieve(QUERY, 5)
     retriever = LexicalRetriever.from_documents([Document("d", "text", metadata)])
@@ -335,6 +338,15 @@ def test_metadata_that_json_cannot_hold_is_refused_and_the_old_index_stays(saved
         retriever.save(saved)
     assert LexicalRetriever.load(saved).retrieve(QUERY, 5) == before
     assert len(list(saved.glob("data-*"))) == 1
+
+
+def test_missing_numbers_in_metadata_survive(tmp_path):
+    LexicalRetriever.from_documents([Document("d", "text", {"n": float("nan"), "m": np.float64(2)})]).save(
+        tmp_path / "i"
+    )
+    (document,) = LexicalRetriever.load(tmp_path / "i").documents
+    assert document.metadata["n"] != document.metadata["n"]
+    assert document.metadata["m"] == 2
 
 
 class OwnScorer(BMX):

@@ -294,3 +294,12 @@ class Analyzer:
     def __repr__(self) -> str:
         described = self.config if self.config is not None else self.source.description()
         return f"Analyzer({described!r})"
+
+
+AnalyzerLike: TypeAlias = "Analyzer | AnalyzerConfig | str | Analyze"
+"""An analyzer or anything `Analyzer` makes one of."""
+
+
+def as_analyzer(source: AnalyzerLike | None) -> Analyzer | None:
+    """An `Analyzer` for whatever stands for one; None stays None."""
+    return source if source is None or isinstance(source, Analyzer) else Analyzer(source)

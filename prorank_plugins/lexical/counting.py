@@ -68,7 +68,7 @@ class TermCounter:
     def __init__(self, analyzer: Analyzer | None, vocabulary: Vocabulary) -> None:
         self._analyzer = analyzer
         self._vocabulary = vocabulary
-        source = analyzer.source if analyzer is not None else None
+        source = analyzer.source if type(analyzer) is Analyzer else None
         self._runs = _RunNumbers(source, vocabulary) if isinstance(source, WordTerms) else None
 
     def count(self, texts: Iterable[Text], progress: bool = False) -> TermCounts:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prorank_plugins.core.errors import ConfigError, UnknownIdError
-from prorank_plugins.lexical.analysis import Analyzer
+from prorank_plugins.lexical.analysis import Analyzer, AnalyzerLike, as_analyzer
 from prorank_plugins.lexical.counting import TermCounter, Text
 from prorank_plugins.lexical.exhaustive import length_norms, score_all
 from prorank_plugins.lexical.explain import Explanation, explain_terms
@@ -54,7 +54,7 @@ class LexicalIndex:
         cls,
         texts: Iterable[Text],
         ids: Iterable[str] | None = None,
-        analyzer: Analyzer | str | None = _DEFAULT_ANALYZER,
+        analyzer: AnalyzerLike | None = _DEFAULT_ANALYZER,
         n_threads: int | None = None,
         progress: bool = False,
     ) -> LexicalIndex:
@@ -63,7 +63,7 @@ class LexicalIndex:
         Args:
             texts: documents as str, or as token lists for ``analyzer=None``. Generators are fine.
             ids: unique keys, one a document; None numbers them "0", "1", ...
-            analyzer: an `Analyzer`, a language for one, or None when ``texts`` are token lists (queries
+            analyzer: an `Analyzer` or what makes one, or None when ``texts`` are token lists (queries
                 are token lists then, too).
             n_threads: accepted for indexing in parallel; analysis runs on one thread in this release.
             progress: show a progress bar.
@@ -72,13 +72,7 @@ class LexicalIndex:
             ConfigError: a text or id of the wrong type, ids that repeat or are not as many as the texts.
         """
         check_threads(n_threads)
-        if isinstance(analyzer, str):
-            analyzer = Analyzer(analyzer)
-        if analyzer is not None and not isinstance(analyzer, Analyzer):
-            raise ConfigError(
-                f"analyzer must be an Analyzer, a language or None, found {type(analyzer).__name__}; "
-                "wrap a function as Analyzer(function)"
-            )
+        analyzer = as_analyzer(analyzer)
         vocabulary = Vocabulary()
         counts = TermCounter(analyzer, vocabulary).count(texts, progress)
         keys = _check_ids(ids, len(counts.lengths), taken={})

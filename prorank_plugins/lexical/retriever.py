@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from prorank_plugins.core.documents import Document, ScoredDocument
 from prorank_plugins.core.errors import ConfigError, IndexFormatError
-from prorank_plugins.lexical.analysis import Analyzer
+from prorank_plugins.lexical.analysis import Analyzer, AnalyzerLike
 from prorank_plugins.lexical.filters import IdFilter, MetadataFilter, metadata_mask
 from prorank_plugins.lexical.index import LexicalIndex, check_k
 from prorank_plugins.lexical.queries import WeightedQuery
@@ -46,7 +46,7 @@ class LexicalRetriever:
     def from_documents(
         cls,
         documents: Iterable[Document],
-        analyzer: Analyzer | str | None = None,
+        analyzer: AnalyzerLike | None = None,
         scorer: Scorer | None = None,
         n_threads: int | None = None,
         progress: bool = False,
@@ -55,7 +55,7 @@ class LexicalRetriever:
 
         Args:
             documents: with unique ids; a generator is fine.
-            analyzer: an `Analyzer` or a language; None is English.
+            analyzer: an `Analyzer` or what makes one; None is English.
             scorer: None is ``BMX()``.
             n_threads: as for `LexicalIndex.build`.
             progress: show a progress bar.
@@ -219,6 +219,12 @@ class LexicalRetriever:
             raise IndexFormatError(f"{path} holds an index without documents; load it with LexicalIndex.load")
         caller = options.get("caller")
         return cls(index, documents, _restore_scorer(options.get("scorer"), path)), dict(caller or {})
+
+    def copy(self) -> LexicalRetriever:
+        """A retriever of its own with the same content; what is not edited is shared."""
+        return LexicalRetriever(*self._state, self.scorer)
+
+    __copy__ = copy
 
     def __getstate__(self) -> dict[str, Any]:
         return {"state": self._state, "scorer": self.scorer}
