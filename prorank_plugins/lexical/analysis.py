@@ -95,12 +95,14 @@ class WordTerms:
         self.config = config
         self._turkish = config.language == "tr"
         self._english = config.language == "en"
+        self._min_length = config.min_length
         self._dropped = self._stop_set()
         self._stemmers = threading.local()
         self._seen: dict[bytes, tuple[str, ...]] = {}
         # Bytes that never stand inside a word become blanks; what is left between blanks can be
         # analysed on its own, which lets the index builder analyse each distinct run only once.
         keep_case = config.split_identifiers or self._turkish
+        self._lowered = not keep_case  # ASCII runs are folded already
         kept = "_'" if self._english else "_"
         ascii_part = "".join(char if char.isalnum() or char in kept else " " for char in map(chr, range(128)))
         self.separators = (ascii_part if keep_case else ascii_part.lower()).encode() + bytes(range(128, 256))
@@ -164,7 +166,7 @@ class WordTerms:
     def _terms_of_word(self, word: str) -> Iterator[str]:
         for part in words.identifier_parts(word) if self.config.split_identifiers else (word,):
             folded = self._fold(part)
-            if len(folded) >= self.config.min_length and folded not in self._dropped:
+            if len(folded) >= self._min_length and folded not in self._dropped:
                 yield self._stem(folded)
 
     def runs(self, text: str) -> list[bytes]:
@@ -173,10 +175,19 @@ class WordTerms:
 
     def run_terms(self, run: bytes) -> list[str]:
         """Terms of one of `runs`."""
-        if run.isascii() and b"'" not in run:
-            word = run.decode("ascii").strip("_")
-            return list(self._terms_of_word(word)) if word else []
-        return list(self._terms_of_words(run.decode("utf-8", "surrogatepass")))
+        if not run.isascii():
+            return list(self._terms_of_words(run.decode("utf-8", "surrogatepass")))
+        text = run.decode("ascii")
+        if "'" in text:
+            pieces = words.drop_english_clitics(text).split("'")
+            return [term for piece in pieces for term in self._terms_of_word(piece.strip("_"))]
+        word = text.strip("_")
+        if not self._lowered:
+            return list(self._terms_of_word(word))
+        # The usual case, spelt out: most runs of most texts come by here.
+        if word in self._dropped or len(word) < self._min_length:
+            return []
+        return [self._stem(word)]
 
     def description(self) -> dict[str, Any]:
         """The configuration and a digest of the stop words it stands for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeAlias
 
 import numpy as np
@@ -44,14 +44,14 @@ class _RunNumbers(dict[bytes, int]):
         self[_END_RUN] = _END_OF_DOCUMENT
 
     def __missing__(self, run: bytes) -> int:
-        numbers = [self.vocabulary.add(term) for term in self.source.run_terms(run)]
-        if len(numbers) == 1:
-            number = numbers[0]
-        elif not numbers:
+        terms = self.source.run_terms(run)
+        if len(terms) == 1:
+            number = self.vocabulary.add(terms[0])
+        elif not terms:
             number = _NO_TERM
         else:
             number = -2 - len(self.several)
-            self.several.append(numbers)
+            self.several.append([self.vocabulary.add(term) for term in terms])
         if len(run) <= _LONGEST_RUN:
             self[run] = number
         return number
@@ -118,13 +118,15 @@ class TermCounter:
             _check_text(text, first + position, takes_text=self._analyzer is not None)
         if self._runs is not None:
             return _split_at_ends(self._numbers_by_run(batch))
-        if self._analyzer is None:
-            documents: Iterable[Sequence[str]] = batch
-        else:
-            documents = (self._analyzer.terms(str(text)) for text in batch)
-        numbers = [[self._vocabulary.add(term) for term in terms] for terms in documents]
-        lengths = np.array([len(terms) for terms in numbers], np.int32)
-        return np.array([number for terms in numbers for number in terms], np.int32), lengths
+        documents: list[Sequence[str]]
+        documents = batch if self._analyzer is None else [self._analyzer.terms(str(text)) for text in batch]
+        lengths = np.fromiter(map(len, documents), np.int32, len(documents))
+        try:
+            numbers = self._vocabulary.add_all(chain.from_iterable(documents), int(lengths.sum()))
+        except TypeError as error:
+            wrong = next(i for i, terms in enumerate(documents) if not all(isinstance(t, str) for t in terms))
+            raise ConfigError(f"texts[{first + wrong}] must hold terms of type str only ({error})") from error
+        return numbers, lengths
 
     def _numbers_by_run(self, batch: list[Text]) -> NDArray[np.int32]:
         runs = self._runs
@@ -153,8 +155,6 @@ def _check_text(text: Text, position: int, takes_text: bool) -> None:
         raise ConfigError(
             f"texts[{position}] must be a list of str because analyzer=None, found {type(text).__name__}"
         )
-    elif not all(isinstance(term, str) for term in text):
-        raise ConfigError(f"texts[{position}] must hold terms of type str only")
 
 
 def _spell_out(numbers: NDArray[np.int32], several: list[list[int]]) -> NDArray[np.int32]:

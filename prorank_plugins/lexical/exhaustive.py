@@ -24,7 +24,7 @@ def saturation(
 
 
 def score_all(plan: ScorePlan, postings: Postings, norms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n_docs,) score of each document, 0.0 where nothing matches.
+    """(n_docs,) score of each document for a plan of one query, 0.0 where nothing matches.
 
     Adds in the same order as the kernels, so that both give the same bits.
     """
@@ -41,4 +41,4 @@ def score_all(plan: ScorePlan, postings: Postings, norms: NDArray[np.float64]) -
         coverages.append(bonus * matched)
     for coverage in coverages:
         scores += coverage
-    return scores * plan.scale
+    return scores

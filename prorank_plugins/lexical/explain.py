@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from prorank_plugins.lexical.exhaustive import saturation
-from prorank_plugins.lexical.postings import Postings
+from prorank_plugins.lexical.planning import PlannedQueries
+from prorank_plugins.lexical.queries import UNSEEN
 from prorank_plugins.lexical.scorers.plan import ScorePlan
+from prorank_plugins.lexical.segment import Segment
 
 
 @dataclass(frozen=True)
@@ -92,47 +93,60 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain_terms(
-    plan: ScorePlan, names: Sequence[str], postings: Postings, row: int, norm: float
-) -> tuple[tuple[TermExplanation, ...], float, float]:
-    """The plan's rows for one document, its coverage and the number of query tokens it matches.
+def explain_document(
+    planned: PlannedQueries, segment: Segment, row: int, norm: float, scorer: str
+) -> Explanation:
+    """The explanation of one document's score for one planned query.
 
     Args:
-        plan: of the query.
-        names: the plan's terms as text.
-        postings: of the index.
+        planned: a single query.
+        segment: the index's state.
         row: the document's.
         norm: ``slope · |D| / avgdl`` of the document.
+        scorer: the scorer's repr.
     """
-    entries = []
-    bonus, matched = (
-        np.zeros(int(plan.groups.max(initial=0)) + 1),
-        np.zeros(int(plan.groups.max(initial=0)) + 1),
+    plan, query = planned.plan, planned.terms
+    names = dict(zip(query.ids.tolist(), query.terms, strict=True))
+    entries = [
+        _explain_row(plan, i, names[term], segment, row, norm) for i, term in enumerate(plan.terms.tolist())
+    ]
+    found = np.array([entry.term_freq > 0 for entry in entries], np.float64)
+    bonuses = np.bincount(plan.groups, plan.bonuses * found, query.n_groups)
+    matches = np.bincount(plan.groups, plan.counts * found, query.n_groups)
+    coverage = float((bonuses * matches).sum())
+    scale = float(planned.scales[0])
+    unseen = (term for term, number in zip(query.terms, query.ids.tolist(), strict=True) if number == UNSEEN)
+    return Explanation(
+        id=segment.ids[row],
+        score=(sum(entry.contribution for entry in entries) + coverage) * scale,
+        scorer=scorer,
+        terms=tuple(entries),
+        unseen=tuple(dict.fromkeys(unseen)),
+        coverage=coverage,
+        matched=float(matches.sum()),
+        query_length=float(plan.query_lengths.sum()),
+        document_length=int(segment.lengths[row]),
+        average_length=segment.stats.average_length,
+        scale=scale,
     )
-    for i, name in enumerate(names):
-        rows, term_freqs = postings.of(plan.terms[i])
-        place = int(np.searchsorted(rows, row))
-        found = place < len(rows) and rows[place] == row
-        term_freq = int(term_freqs[place]) if found else 0
-        tf_part = (
-            float(saturation(np.array(float(term_freq)), np.array(norm), 1.0, plan.offsets[i]))
-            if found
-            else 0.0
-        )
-        if found:
-            bonus[plan.groups[i]] += plan.bonuses[i]
-            matched[plan.groups[i]] += plan.counts[i]
-        entries.append(
-            TermExplanation(
-                term=name,
-                group=int(plan.groups[i]),
-                occurrences=float(plan.counts[i]),
-                term_freq=term_freq,
-                doc_freq=len(rows),
-                idf=float(plan.idfs[i]),
-                entropy=float(plan.entropies[i]),
-                tf_part=tf_part,
-                contribution=float(plan.weights[i] * tf_part + plan.floors[i]) if found else 0.0,
-            )
-        )
-    return tuple(entries), float((bonus * matched).sum()), float(matched.sum())
+
+
+def _explain_row(
+    plan: ScorePlan, i: int, name: str, segment: Segment, row: int, norm: float
+) -> TermExplanation:
+    rows, term_freqs = segment.postings.of(plan.terms[i])
+    place = int(np.searchsorted(rows, row))
+    found = place < len(rows) and rows[place] == row
+    freq = np.array(float(term_freqs[place]) if found else 0.0)
+    tf_part = float(saturation(freq, np.array(norm), 1.0, plan.offsets[i])) if found else 0.0
+    return TermExplanation(
+        term=name,
+        group=int(plan.groups[i]),
+        occurrences=float(plan.counts[i]),
+        term_freq=int(freq),
+        doc_freq=len(rows),
+        idf=float(plan.idfs[i]),
+        entropy=float(plan.entropies[i]),
+        tf_part=tf_part,
+        contribution=float(plan.weights[i] * tf_part + plan.floors[i]) if found else 0.0,
+    )

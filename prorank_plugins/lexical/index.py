@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import index as as_index
@@ -18,13 +17,14 @@ from prorank_plugins.core.errors import ConfigError, UnknownIdError
 from prorank_plugins.lexical.analysis import Analyzer, AnalyzerLike, as_analyzer
 from prorank_plugins.lexical.counting import TermCounter, Text
 from prorank_plugins.lexical.exhaustive import length_norms, score_all
-from prorank_plugins.lexical.explain import Explanation, explain_terms
+from prorank_plugins.lexical.explain import Explanation, explain_document
 from prorank_plugins.lexical.filters import IdFilter, id_mask
 from prorank_plugins.lexical.hits import Hits
+from prorank_plugins.lexical.planning import PlannedQueries, plan_queries
 from prorank_plugins.lexical.progress import progress_bar
-from prorank_plugins.lexical.queries import UNSEEN, Query, QueryTerms, WeightedQuery, check_query
+from prorank_plugins.lexical.queries import Query, WeightedQuery
 from prorank_plugins.lexical.scorers.bmx import BMX
-from prorank_plugins.lexical.scorers.plan import ScorePlan, Scorer, sum_plans
+from prorank_plugins.lexical.scorers.plan import Scorer
 from prorank_plugins.lexical.segment import Segment
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
@@ -121,39 +121,40 @@ class LexicalIndex:
         """
         if isinstance(queries, (str, bytes, WeightedQuery)):
             raise ConfigError(f"queries must be an iterable of queries, found one {type(queries).__name__}")
-        k = check_k(k)
+        k, workers = check_k(k), check_threads(n_threads)
         segment = self._segment
-        n_docs = len(segment.ids)
-        allowed = id_mask(filter, n_docs, lambda doc_id: segment.row_of.get(doc_id))
-        plans = [self._plan(query, scorer, segment)[0] for query in queries]
-        k = min(k, n_docs)
+        allowed = id_mask(filter, len(segment.ids), lambda doc_id: segment.row_of.get(doc_id))
+        planned = plan_queries(queries, scorer, segment, self._analyzer)
+        n_queries, k = len(planned.scales), min(k, len(segment.ids))
         if k == 0:
-            return [_no_hits() for _ in plans]
+            return [_no_hits() for _ in range(n_queries)]
+        norms = self._norms_of(segment, planned.plan.slope)
         step = max(1, min(_QUERIES_PER_CALL, _SLOTS_PER_CALL // k))
-        batches = [plans[start : start + step] for start in range(0, len(plans), step)]
 
-        def run(batch: list[ScorePlan]) -> list[Hits]:
-            return _run_kernel(segment, self._norms_of(segment, batch[0].slope), batch, k, allowed)
+        def run(start: int) -> list[Hits]:
+            span = slice(start, min(start + step, n_queries))
+            return _run_kernel(segment, norms, allowed, planned, span, k)
 
-        workers = min(check_threads(n_threads), len(batches))
-        with progress_bar(progress, "searching", "query", len(plans)) as bar:
+        starts = range(0, n_queries, step)
+        with progress_bar(progress, "searching", "query", n_queries) as bar:
             found: list[Hits] = []
-            if workers <= 1:
-                for batch in batches:
-                    found += run(batch)
-                    bar.update(len(batch))
+            if min(workers, len(starts)) <= 1:
+                for start in starts:
+                    found += run(start)
+                    bar.update(len(found) - start)
                 return found
             with ThreadPoolExecutor(workers) as pool:
-                for batch, hits in zip(batches, pool.map(run, batches), strict=True):
+                for hits in pool.map(run, starts):
                     found += hits
-                    bar.update(len(batch))
+                    bar.update(len(hits))
             return found
 
     def scores(self, query: Query | WeightedQuery, scorer: Scorer = _DEFAULT_SCORER) -> NDArray[np.float64]:
         """(n_docs,) exact score of every document in order of insertion, 0.0 where nothing matches."""
         segment = self._segment
-        plan, _ = self._plan(query, scorer, segment)
-        return score_all(plan, segment.postings, self._norms_of(segment, plan.slope))
+        planned = plan_queries([query], scorer, segment, self._analyzer)
+        norms = self._norms_of(segment, planned.plan.slope)
+        return score_all(planned.plan, segment.postings, norms) * float(planned.scales[0])
 
     def explain(
         self,
@@ -168,60 +169,9 @@ class LexicalIndex:
         """
         segment = self._segment
         row = _rows_of([id], segment)[0]
-        plan, parts = self._plan(query, scorer, segment)
-        norms = self._norms_of(segment, plan.slope)
-        names = [term for part in parts for term in part.terms]
-        by_id = {
-            int(number): term for part in parts for number, term in zip(part.ids, part.terms, strict=True)
-        }
-        terms, coverage, matched = explain_terms(
-            plan, [by_id[int(term)] for term in plan.terms], segment.postings, row, norms[row]
-        )
-        return Explanation(
-            id=id,
-            score=(sum(entry.contribution for entry in terms) + coverage) * plan.scale,
-            scorer=repr(scorer),
-            terms=terms,
-            unseen=tuple(dict.fromkeys(name for name in names if segment.term_number(name) == UNSEEN)),
-            coverage=coverage,
-            matched=matched,
-            query_length=plan.query_length,
-            document_length=int(segment.lengths[row]),
-            average_length=segment.stats.average_length,
-            scale=plan.scale,
-        )
-
-    def _query_terms(self, weighted: Iterable[tuple[Query, float]], segment: Segment) -> QueryTerms:
-        """The tokens of one query, or of the parts of a joint one, counted."""
-        tokens: Counter[tuple[str, float]] = Counter()
-        for query, weight in weighted:
-            check_query(query, takes_text=self._analyzer is not None)
-            terms = self._analyzer.terms(str(query)) if self._analyzer is not None else query
-            tokens.update((term, weight) for term in terms)
-        return QueryTerms(
-            terms=tuple(term for term, _ in tokens),
-            ids=np.array([segment.term_number(term) for term, _ in tokens], np.int64),
-            counts=np.array(list(tokens.values()), np.float64),
-            weights=np.array([weight for _, weight in tokens], np.float64),
-        )
-
-    def _plan(
-        self, query: Query | WeightedQuery, scorer: Scorer, segment: Segment
-    ) -> tuple[ScorePlan, list[QueryTerms]]:
-        """The query's arithmetic, and the terms it was made of."""
-        if not isinstance(query, WeightedQuery):
-            query = WeightedQuery([(query, 1.0)])
-        if query.joint:
-            weighted = [(self._query_terms(query.parts, segment), 1.0)]
-        else:
-            # A part without weight would still let documents match; all of them without is an empty query.
-            parts = [(part, weight) for part, weight in query.parts if weight > 0] or query.parts[:1]
-            weighted = [(self._query_terms([(part, 1.0)], segment), weight) for part, weight in parts]
-        plans = [scorer.plan(terms, segment.stats).scaled(weight) for terms, weight in weighted]
-        most = sum(weight * scorer.score_max(terms, segment.stats) for terms, weight in weighted)
-        normalised = getattr(scorer, "normalize", "none") != "none"
-        scale = 1.0 / most if normalised and most > 0 else 1.0
-        return sum_plans(plans, scale), [terms for terms, _ in weighted]
+        planned = plan_queries([query], scorer, segment, self._analyzer)
+        norm = self._norms_of(segment, planned.plan.slope)[row]
+        return explain_document(planned, segment, row, float(norm), repr(scorer))
 
     def _norms_of(self, segment: Segment, slope: float) -> NDArray[np.float64]:
         """``slope · |D| / avgdl`` of each document, remembered for the current segment."""
@@ -462,28 +412,31 @@ def _scratch_of_thread() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def _run_kernel(
-    segment: Segment, norms: NDArray[np.float64], plans: list[ScorePlan], k: int, allowed: NDArray[np.bool_]
+    segment: Segment,
+    norms: NDArray[np.float64],
+    allowed: NDArray[np.bool_],
+    planned: PlannedQueries,
+    span: slice,
+    k: int,
 ) -> list[Hits]:
-    """The best ``k`` documents of each plan."""
+    """The best ``k`` documents of the queries in ``span``."""
     from prorank_plugins.lexical import kernels
 
-    ends = np.zeros(len(plans) + 1, np.int64)
-    np.cumsum([len(plan.terms) for plan in plans], out=ends[1:])
-    scores = np.empty((len(plans), k), np.float64)
-    rows = np.empty((len(plans), k), np.int64)
-    sizes = np.zeros(len(plans), np.int64)
-    columns = (
-        np.concatenate([getattr(plan, name) for plan in plans])
-        for name in ("terms", "groups", "counts", "weights", "offsets", "floors", "bonuses")
-    )
-    postings = segment.postings
+    n_queries = span.stop - span.start
+    scores = np.empty((n_queries, k), np.float64)
+    rows = np.empty((n_queries, k), np.int64)
+    sizes = np.zeros(n_queries, np.int64)
+    postings, plan = segment.postings, planned.plan
     kernels.top_k(
         postings.indptr, postings.rows, postings.term_freqs, norms, allowed,
-        ends, *columns, k, *_scratch_of_thread(), scores, rows, sizes,
+        planned.ends[span.start : span.stop + 1], plan.terms, plan.groups, plan.counts,
+        plan.weights, plan.offsets, plan.floors, plan.bonuses,
+        k, *_scratch_of_thread(), scores, rows, sizes,
     )  # fmt: skip
+    ids = segment.ids
     hits = []
-    for i, plan in enumerate(plans):
-        best = rows[i, : sizes[i]].copy()
-        ids = [segment.ids[row] for row in best.tolist()]
-        hits.append(Hits(ids, (scores[i, : sizes[i]] * plan.scale).astype(np.float32), best))
+    for i, (size, scale) in enumerate(zip(sizes.tolist(), planned.scales[span].tolist(), strict=True)):
+        best = rows[i, :size].copy()
+        final = (scores[i, :size] * scale).astype(np.float32)
+        hits.append(Hits([ids[row] for row in best.tolist()], final, best))
     return hits

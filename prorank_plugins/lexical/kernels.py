@@ -17,6 +17,12 @@ _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"
 
 # Documents whose scores fit the second-level cache together (8 bytes each).
 _WINDOW = 16_384
+# A window is scanned in blocks of so many documents; divides _WINDOW.
+_BLOCK = 64
+# A window with fewer than one posting in so many documents is scanned by its postings instead.
+_SPARSE = 4
+# The least score that can be told from none.
+_TINY = 5e-324
 # Below this many surviving candidates, looking them up beats reading the window's postings again.
 _FEW = 8
 
@@ -240,27 +246,41 @@ def top_k(
         cut = 0.0
         low = 0
         # Early windows are small: they only serve to raise the cut before candidates get many.
-        width = min(_WINDOW, max(1024, 4 * k))
+        width = min(_WINDOW, max(1024, (4 * k + _BLOCK - 1) // _BLOCK * _BLOCK))
         while low < n_docs and n_rows > 0:
             high = min(low + width, n_docs)
             width = min(_WINDOW, 2 * width)
             n_postings = 0
             for i in range(n_rows):
+                # The first posting at or beyond the window: in steps that double, then by bisection.
+                last = indptr[terms[first + i] + 1]
+                left = begin[i]
+                right = left
+                step = 1
+                while right < last and rows[right] < high:
+                    left = right + 1
+                    right += step
+                    step += step
+                right = min(right, last)
+                while left < right:
+                    middle = (left + right) >> 1
+                    if rows[middle] < high:
+                        left = middle + 1
+                    else:
+                        right = middle
+                end[i] = left
+                n_postings += left - begin[i]
                 weight = weights[first + i]
                 offset = offsets[first + i]
                 floor = floors[first + i]
-                place = begin[i]
-                last = indptr[terms[first + i] + 1]
-                while place < last and rows[place] < high:
-                    row = rows[place]
+                # Unsigned indices spare numba its check for negative ones.
+                for place in range(np.uint64(begin[i]), np.uint64(left)):
+                    row = np.uint64(rows[place])
                     freq = np.float64(term_freqs[place])
-                    sums[row - low] += weight * freq / (freq + norms[row] + offset) + floor
-                    place += 1
-                end[i] = place
-                n_postings += place - begin[i]
+                    sums[row - np.uint64(low)] += weight * freq / (freq + norms[row] + offset) + floor
 
             n_found = 0
-            if n_postings * 8 < high - low:
+            if n_postings * _SPARSE < high - low:
                 for i in range(n_rows):
                     for place in range(begin[i], end[i]):
                         at = rows[place] - low
@@ -270,14 +290,22 @@ def top_k(
                             found[n_found] = at
                             found_scores[n_found] = value
                             n_found += 1
-            else:
-                for at in range(high - low):
-                    value = sums[at]
-                    if value > 0.0 and value >= cut and (allowed.size == 0 or allowed[low + at]):
-                        found[n_found] = at
-                        found_scores[n_found] = value
-                        n_found += 1
-                sums[: high - low] = 0.0
+            elif n_postings > 0:
+                least = max(cut, _TINY)
+                for base in range(0, high - low, _BLOCK):
+                    block = sums[base : base + _BLOCK]
+                    hits = 0
+                    for at in range(_BLOCK):  # a fixed count, so that it is vectorised
+                        hits += block[at] >= least
+                    if hits > 0:
+                        for at in range(base, base + _BLOCK):
+                            value = sums[at]
+                            if value > 0.0 and value >= cut and (allowed.size == 0 or allowed[low + at]):
+                                found[n_found] = at
+                                found_scores[n_found] = value
+                                n_found += 1
+                    for at in range(_BLOCK):
+                        block[at] = 0.0
 
             if slack > 0.0 and n_found > 0:
                 few = n_found <= _FEW

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -59,41 +60,55 @@ class WeightedQuery:
 
 @dataclass(frozen=True, eq=False)
 class QueryTerms:
-    """The distinct terms of one query in order of first appearance.
+    """The distinct terms of one or many queries, row by row.
+
+    A *group* is what is scored as one query: a plain query, a part of a weighted one, or all parts of a
+    joint one. Rows of a group stand together, in order of first appearance.
 
     Attributes:
-        terms: the terms as text.
+        terms: (q,) the terms as text.
         ids: (q,) term numbers, `UNSEEN` for a term that no document contains.
-        counts: (q,) how often each occurs in the query.
+        counts: (q,) how often each occurs in its group.
         weights: (q,) weight of each; a term that a joint query holds with two weights has two rows.
+        groups: (q,) the group each belongs to, ascending.
+        n_groups: groups in all, those without a term included.
     """
 
     terms: tuple[str, ...]
     ids: NDArray[np.int64]
     counts: NDArray[np.float64]
     weights: NDArray[np.float64]
+    groups: NDArray[np.int64]
+    n_groups: int
+
+    @cached_property
+    def all_known(self) -> bool:
+        """Whether some document contains each of the terms."""
+        return UNSEEN not in self.ids.tolist()
+
+    def totals(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n_groups,) sums of (q,) values over the rows of each group, in row order."""
+        return np.bincount(self.groups, values, self.n_groups).astype(np.float64, copy=False)
 
     def merged(self) -> QueryTerms:
-        """The same query with every term once, with the weight of its first row."""
-        first: dict[str, int] = {}
-        for row, term in enumerate(self.terms):
-            first.setdefault(term, row)
-        return self.select(np.fromiter(first.values(), np.int64, len(first)), counts=np.ones(len(first)))
+        """The same queries with every term once in its group, with the weight of its first row."""
+        first: dict[tuple[int, str], int] = {}
+        for row, key in enumerate(zip(self.groups.tolist(), self.terms, strict=True)):
+            first.setdefault(key, row)
+        once = self.select(np.fromiter(first.values(), np.int64, len(first)))
+        return replace(once, counts=np.ones(len(first)))
 
     def known(self) -> QueryTerms:
-        """The same query without the terms that no document contains."""
-        if self.ids.min(initial=0) > UNSEEN:
+        """The same queries without the terms that no document contains."""
+        if self.all_known:
             return self
         return self.select(np.flatnonzero(self.ids != UNSEEN))
 
-    def select(self, rows: NDArray[np.int64], counts: NDArray[np.float64] | None = None) -> QueryTerms:
-        """The given rows, with other counts if given."""
-        return QueryTerms(
-            tuple(self.terms[row] for row in rows),
-            self.ids[rows],
-            self.counts[rows] if counts is None else counts,
-            self.weights[rows],
-        )
+    def select(self, rows: NDArray[np.int64]) -> QueryTerms:
+        """The given rows."""
+        terms = tuple(self.terms[row] for row in rows.tolist())
+        arrays = (self.ids[rows], self.counts[rows], self.weights[rows], self.groups[rows])
+        return QueryTerms(terms, *arrays, self.n_groups)
 
 
 def check_query(query: Query, takes_text: bool) -> None:

@@ -50,13 +50,20 @@ class Segment:
         """Row of each id. Built on first use: a search without an id filter does not need it."""
         return {doc_id: row for row, doc_id in enumerate(self.ids)}
 
-    def term_number(self, term: str) -> int:
-        """Number of a term that some document contains, else `UNSEEN`."""
-        number = self.vocabulary.get(term)
+    @cached_property
+    def has_unused_terms(self) -> bool:
+        """Whether some term of the vocabulary is in no document any more."""
+        return not self.stats.doc_freqs.all()
+
+    def term_numbers(self, terms: Sequence[str]) -> NDArray[np.int64]:
+        """(n,) numbers of the terms that some document contains, `UNSEEN` for the others."""
+        numbers = np.fromiter(map(self.vocabulary.get, terms), np.int64, len(terms))
         # A term may be newer than this state, or be left from documents since deleted.
-        if 0 <= number < self.postings.n_terms and self.stats.doc_freqs[number] > 0:
-            return number
-        return UNSEEN
+        if len(self.vocabulary) > self.postings.n_terms:
+            numbers[numbers >= self.postings.n_terms] = UNSEEN
+        if self.has_unused_terms:
+            numbers[self.stats.doc_freqs[numbers] == 0] = UNSEEN
+        return numbers
 
     def followed_by(self, ids: Sequence[str], counts: TermCounts) -> Segment:
         """These documents, then the given ones, which were counted with the same vocabulary."""

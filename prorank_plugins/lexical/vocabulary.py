@@ -11,6 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+class _Numbers(dict[str, int]):
+    """Term → number; a term that is looked up for the first time gets the next one."""
+
+    def __missing__(self, term: str) -> int:
+        if not isinstance(term, str):
+            raise TypeError(f"a term must be a str, found {type(term).__name__}")
+        number = self[term] = len(self)
+        return number
+
+
 class Vocabulary:
     """Term ↔ number in order of first appearance. Only grows, so older index states stay valid.
 
@@ -19,7 +29,7 @@ class Vocabulary:
     """
 
     def __init__(self, terms: Iterable[str] = ()) -> None:
-        self._numbers: dict[str, int] = {term: number for number, term in enumerate(terms)}
+        self._numbers = _Numbers((term, number) for number, term in enumerate(terms))
         self.growing = threading.Lock()
         """Held while terms are added: copies of an index share its vocabulary."""
 
@@ -34,7 +44,15 @@ class Vocabulary:
 
     def add(self, term: str) -> int:
         """Number of ``term``, a new one if it has none."""
-        return self._numbers.setdefault(term, len(self._numbers))
+        return self._numbers[term]
+
+    def add_all(self, terms: Iterable[str], n: int) -> NDArray[np.int32]:
+        """(n,) numbers of ``n`` terms.
+
+        Raises:
+            TypeError: a term that is no str.
+        """
+        return np.fromiter(map(self._numbers.__getitem__, terms), np.int32, n)
 
     def get(self, term: str) -> int:
         """Number of ``term``, -1 if it has none."""

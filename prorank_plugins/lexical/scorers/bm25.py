@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prorank_plugins.lexical.queries import QueryTerms
 from prorank_plugins.lexical.scorers.plan import ROUNDING, ScorePlan, check_choice, check_parameter
@@ -50,7 +51,7 @@ class BM25:
         idfs = stats.idfs[query.ids]
         return ScorePlan(
             terms=query.ids,
-            groups=np.zeros(len(query.ids), np.int64),
+            groups=query.groups,
             counts=query.counts,
             weights=query.counts * query.weights * idfs * (self.k1 + 1.0),
             offsets=np.full(len(query.ids), self.k1 * (1.0 - self.b)),
@@ -58,12 +59,12 @@ class BM25:
             bonuses=zeros,
             idfs=idfs,
             entropies=zeros,
+            query_lengths=query.totals(query.counts),
             slope=self.k1 * self.b,
-            query_length=float(query.counts.sum()),
         )
 
-    def score_max(self, query: QueryTerms, stats: CorpusStats) -> float:
-        """``Σ_i idf_i · (k1 + 1)`` for ``normalize="bound"``, else 1."""
+    def score_max(self, query: QueryTerms, stats: CorpusStats) -> NDArray[np.float64] | None:
+        """``Σ_i idf_i · (k1 + 1)`` for ``normalize="bound"``, else None."""
         if self.normalize == "none":
-            return 1.0
-        return float(self.plan(query, stats).weights.sum()) * ROUNDING
+            return None
+        return query.known().totals(self.plan(query, stats).weights) * ROUNDING

@@ -82,55 +82,61 @@ class BMX:
         """
         alpha, beta = self.alpha_of(stats), self.beta_of(stats)
         counted = self._counted(query)
-        query_length = float(counted.counts.sum())
-        entropies = normalised_entropies(counted.ids, stats)
-        mean_entropy = float(counted.counts @ entropies) / query_length if query_length else 0.0
+        lengths = counted.totals(counted.counts)
+        entropies = normalised_entropies(counted, stats)
+        # A group without tokens has no rows, so what its m is taken for does not matter.
+        mean_entropies = counted.totals(counted.counts * entropies) / np.maximum(lengths, 1.0)
         known = counted.known()
         if known is not counted:
             entropies = entropies[counted.ids != UNSEEN]
         idfs = stats.idfs[known.ids]
-        shares = known.counts * known.weights * entropies / max(query_length, 1.0)
+        similarities = beta * known.counts * known.weights * entropies / lengths[known.groups]
         zeros = np.zeros(len(known.ids))
         paper = self.variant == "paper"
         return ScorePlan(
             terms=known.ids,
-            groups=np.zeros(len(known.ids), np.int64),
+            groups=known.groups,
             counts=known.counts,
             weights=known.counts * known.weights * idfs * (alpha + 1.0),
-            offsets=np.full(len(known.ids), alpha * mean_entropy),
-            floors=beta * float(shares.sum()) * known.counts if paper else zeros,
-            bonuses=zeros if paper else beta * shares,
+            offsets=alpha * mean_entropies[known.groups],
+            floors=known.counts * known.totals(similarities)[known.groups] if paper else zeros,
+            bonuses=zeros if paper else similarities,
             idfs=idfs,
             entropies=entropies,
+            query_lengths=lengths,
             slope=alpha,
-            query_length=query_length,
         )
 
-    def score_max(self, query: QueryTerms, stats: CorpusStats) -> float:
+    def score_max(self, query: QueryTerms, stats: CorpusStats) -> NDArray[np.float64] | None:
         """What ``normalize`` divides by; see the class."""
         if self.normalize == "none":
-            return 1.0
+            return None
         counted = self._counted(query)
         masses = counted.counts * counted.weights
         if self.normalize == "bound":
-            doc_freqs = lookup(stats.doc_freqs, counted.ids, missing=0)
+            doc_freqs = lookup(stats.doc_freqs, counted, missing=0)
             gains = inverse_doc_freqs(doc_freqs, stats.n_docs) * (self.alpha_of(stats) + 1.0)
-            bound = masses @ (gains + self.beta_of(stats) * normalised_entropies(counted.ids, stats))
-            return float(bound) * ROUNDING
-        rarest = math.log(1 + (stats.n_docs - 0.5) / 1.5)
-        return float(masses.sum()) * (rarest + (1.0 if self.normalize == "paper" else 0.0))
+            gains += self.beta_of(stats) * normalised_entropies(counted, stats)
+            return counted.totals(masses * gains) * ROUNDING
+        rarest = math.log(1 + (stats.n_docs - 0.5) / 1.5) if stats.n_docs else 0.0
+        return counted.totals(masses) * (rarest + (1.0 if self.normalize == "paper" else 0.0))
 
 
-def normalised_entropies(ids: NDArray[np.int64], stats: CorpusStats) -> NDArray[np.float64]:
-    """(q,) raw entropies over the largest of the query (eq. 4); 0 for terms without documents."""
-    logs = lookup(stats.log_entropies, ids, missing=-np.inf)
-    largest = logs.max(initial=-np.inf)
-    return np.exp(logs - largest) if largest > -np.inf else np.zeros(len(ids))
+def normalised_entropies(query: QueryTerms, stats: CorpusStats) -> NDArray[np.float64]:
+    """(q,) raw entropies over the largest of their group (eq. 4); 0 for terms without documents."""
+    logs: NDArray[np.float64] = lookup(stats.log_entropies, query, missing=-np.inf)
+    largest = np.full(query.n_groups, -np.inf)
+    np.maximum.at(largest, query.groups, logs)
+    largest[largest == -np.inf] = 0.0
+    shares: NDArray[np.float64] = np.exp(logs - largest[query.groups])
+    return shares
 
 
-def lookup(table: NDArray[Any], ids: NDArray[np.int64], missing: float) -> NDArray[Any]:
+def lookup(table: NDArray[Any], query: QueryTerms, missing: float) -> NDArray[Any]:
     """(q,) entries of a per-term table, ``missing`` for `UNSEEN`."""
-    found = np.full(len(ids), missing, table.dtype)
-    seen = ids != UNSEEN
-    found[seen] = table[ids[seen]]
+    if query.all_known:
+        return table[query.ids]
+    found = np.full(len(query.ids), missing, table.dtype)
+    seen = query.ids != UNSEEN
+    found[seen] = table[query.ids[seen]]
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,25 +19,24 @@ ROUNDING = 1.0 + 1e-12
 
 @dataclass(frozen=True, eq=False)
 class ScorePlan:
-    """A query as arithmetic, one row for each distinct term that some document contains.
+    """Queries as arithmetic, one row for each distinct term that some document contains.
 
-    With ``r = |D| / avgdl`` and ``M`` the rows whose term occurs in D::
+    With ``r = |D| / avgdl`` and ``M`` the rows of a query whose term occurs in D, a query's score is::
 
-        score(D) = scale · ( Σ_{i∈M} [ weight_i · tf_i / (tf_i + slope·r + offset_i) + floor_i ]
-                             + Σ_groups ( Σ_{i∈M∩group} bonus_i ) · ( Σ_{i∈M∩group} count_i ) )
+        Σ_{i∈M} [ weight_i · tf_i / (tf_i + slope·r + offset_i) + floor_i ]
+        + Σ_groups ( Σ_{i∈M∩group} bonus_i ) · ( Σ_{i∈M∩group} count_i )
 
     A plain query is one group. A sum of queries has one group each, since BMX's coverage and mean
     entropy belong to a query.
 
     Attributes:
         terms: (q,) term numbers.
-        groups: (q,) which of the summed queries the row belongs to; ascending.
+        groups: (q,) which group of the `QueryTerms` the row belongs to; ascending.
         counts: (q,) occurrences in the query.
         weights, offsets, floors, bonuses: (q,) as in the formula, all at least 0.
+        idfs, entropies: (q,) kept for `explain`; entropies are normalised to the group's largest.
+        query_lengths: (n_groups,) m, the query tokens that the scorer counts.
         slope: as in the formula, at least 0.
-        scale: positive; 1 unless scores are normalised.
-        idfs, entropies: (q,) kept for `explain`; entropies are normalised to the query's largest.
-        query_length: m, the query terms counted by the scorer.
     """
 
     terms: NDArray[np.int64]
@@ -49,16 +48,14 @@ class ScorePlan:
     bonuses: NDArray[np.float64]
     idfs: NDArray[np.float64]
     entropies: NDArray[np.float64]
+    query_lengths: NDArray[np.float64]
     slope: float
-    query_length: float
-    scale: float = 1.0
 
-    def scaled(self, factor: float) -> ScorePlan:
-        """The plan whose scores are ``factor`` times these, by its rows (``scale`` stays)."""
-        if factor == 1.0:
-            return self
+    def weighted(self, group_weights: NDArray[np.float64]) -> ScorePlan:
+        """The plan whose scores count each group with its weight, (n_groups,)."""
+        factors = group_weights[self.groups]
         return replace(
-            self, weights=self.weights * factor, floors=self.floors * factor, bonuses=self.bonuses * factor
+            self, weights=self.weights * factors, floors=self.floors * factors, bonuses=self.bonuses * factors
         )
 
 
@@ -66,28 +63,12 @@ class Scorer(Protocol):
     """A scoring function. `BMX` and `BM25` are the two that come with the package."""
 
     def plan(self, query: QueryTerms, stats: CorpusStats) -> ScorePlan:
-        """Fold the corpus statistics and one query into numbers for the kernels."""
+        """Fold the corpus statistics and the queries into numbers for the kernels."""
         ...
 
-    def score_max(self, query: QueryTerms, stats: CorpusStats) -> float:
-        """What a normalised score is divided by; 1 when scores are not normalised."""
+    def score_max(self, query: QueryTerms, stats: CorpusStats) -> NDArray[np.float64] | None:
+        """(n_groups,) what scores are divided by to normalise them; None to leave them as they are."""
         ...
-
-
-def sum_plans(plans: Sequence[ScorePlan], scale: float) -> ScorePlan:
-    """One plan whose scores are the sum of the scores of ``plans``, times ``scale``.
-
-    All plans come from one scorer and so share their slope.
-    """
-    if len(plans) == 1:
-        return plans[0] if scale == 1.0 else replace(plans[0], scale=scale)
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(plan, name) for plan in plans])
-        for name in ("terms", "counts", "weights", "offsets", "floors", "bonuses", "idfs", "entropies")
-    }
-    groups = np.repeat(np.arange(len(plans)), [len(plan.terms) for plan in plans])
-    length = sum(plan.query_length for plan in plans)
-    return ScorePlan(**arrays, groups=groups, slope=plans[0].slope, query_length=length, scale=scale)
 
 
 def check_parameter(name: str, value: float, low: float = 0.0, high: float = float("inf")) -> None:
