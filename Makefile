@@ -5,6 +5,10 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 STAMP := .venv/.installed
 
+# Collections in the BEIR layout that the benchmarks look for in the folder PRORANK_DATA, if that is set.
+ENGLISH := scifact cranfield cacm med time liveqa-med hotpotqa-100 squad-rt-dev
+XQUAD := ar de el en es hi ro ru th tr vi zh
+
 .PHONY: demo test lint bench docs clean
 
 demo: $(STAMP)-base
@@ -20,8 +24,10 @@ lint: $(STAMP)-dev
 
 bench: $(STAMP)-bench
 	$(BIN)/prorank bench lexical --corpus stdlib
-	$(if $(PRORANK_DATA),$(BIN)/prorank bench lexical --corpus $(PRORANK_DATA)/squad-rt-train)
+	$(if $(PRORANK_DATA),$(BIN)/prorank bench lexical --corpus $(PRORANK_DATA)/squad-rt-train --split train)
 	$(if $(PRORANK_DATA),$(BIN)/prorank bench lexical --corpus $(PRORANK_DATA)/wiki-250k)
+	$(BIN)/prorank bench quality $(if $(PRORANK_DATA),$(addprefix $(PRORANK_DATA)/,$(ENGLISH)) \
+	  $(PRORANK_DATA)/drcd-zh-hant:zh $(foreach code,$(XQUAD),$(PRORANK_DATA)/xquad/$(code):$(code)))
 
 docs: $(STAMP)-docs
 	$(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml
@@ -41,9 +47,9 @@ $(STAMP)-dev: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) --editable '.[dev]'
 	touch $@ $(STAMP)-base
 
-# baguetter pins a dozen packages that its sparse index does not need.
+# baguetter asks for a dozen packages that its sparse index does not need.
 $(STAMP)-bench: $(STAMP)-base
-	$(PIP) bm25s tantivy scikit-learn nltk
+	$(PIP) bm25s tantivy scikit-learn nltk python-dotenv huggingface_hub krovetzstemmer unidecode
 	$(PIP) --no-deps baguetter
 	touch $@
 

@@ -25,6 +25,11 @@ class Hits:
     scores: NDArray[np.float32]
     rows: NDArray[np.int64]
 
+    @classmethod
+    def none(cls) -> Hits:
+        """No hit."""
+        return cls([], np.empty(0, np.float32), np.empty(0, np.int64))
+
     def __len__(self) -> int:
         return len(self.ids)
 

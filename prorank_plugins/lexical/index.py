@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from operator import index as as_index
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prorank_plugins.core.errors import ConfigError, UnknownIdError
+from prorank_plugins.core.errors import ConfigError
 from prorank_plugins.lexical.analysis import Analyzer, AnalyzerLike, as_analyzer
+from prorank_plugins.lexical.arguments import check_k, check_threads, id_list, new_ids
 from prorank_plugins.lexical.counting import TermCounter, Text
 from prorank_plugins.lexical.exhaustive import length_norms, score_all
 from prorank_plugins.lexical.explain import Explanation, explain_document
 from prorank_plugins.lexical.filters import IdFilter, id_mask
 from prorank_plugins.lexical.hits import Hits
-from prorank_plugins.lexical.planning import PlannedQueries, plan_queries
+from prorank_plugins.lexical.planning import plan_queries
 from prorank_plugins.lexical.progress import progress_bar
 from prorank_plugins.lexical.queries import Query, WeightedQuery
 from prorank_plugins.lexical.scorers.bmx import BMX
 from prorank_plugins.lexical.scorers.plan import Scorer
 from prorank_plugins.lexical.segment import Segment
+from prorank_plugins.lexical.topk import best_documents
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
 _DEFAULT_SCORER = BMX()
@@ -75,7 +75,7 @@ class LexicalIndex:
         analyzer = as_analyzer(analyzer)
         vocabulary = Vocabulary()
         counts = TermCounter(analyzer, vocabulary).count(texts, progress)
-        keys = _check_ids(ids, len(counts.lengths), taken={})
+        keys = new_ids(ids, len(counts.lengths), taken={})
         return cls(Segment.from_counts(keys, counts, vocabulary), analyzer)
 
     # Searching
@@ -127,13 +127,13 @@ class LexicalIndex:
         planned = plan_queries(queries, scorer, segment, self._analyzer)
         n_queries, k = len(planned.scales), min(k, len(segment.ids))
         if k == 0:
-            return [_no_hits() for _ in range(n_queries)]
+            return [Hits.none() for _ in range(n_queries)]
         norms = self._norms_of(segment, planned.plan.slope)
         step = max(1, min(_QUERIES_PER_CALL, _SLOTS_PER_CALL // k))
 
         def run(start: int) -> list[Hits]:
             span = slice(start, min(start + step, n_queries))
-            return _run_kernel(segment, norms, allowed, planned, span, k)
+            return best_documents(segment, norms, allowed, planned, span, k)
 
         starts = range(0, n_queries, step)
         with progress_bar(progress, "searching", "query", n_queries) as bar:
@@ -168,7 +168,7 @@ class LexicalIndex:
             UnknownIdError: the index holds no such document.
         """
         segment = self._segment
-        row = _rows_of([id], segment)[0]
+        row = segment.rows_of([id])[0]
         planned = plan_queries([query], scorer, segment, self._analyzer)
         norm = self._norms_of(segment, planned.plan.slope)[row]
         return explain_document(planned, segment, row, float(norm), repr(scorer))
@@ -199,7 +199,7 @@ class LexicalIndex:
         """
         with self._editing:
             counts = TermCounter(self._analyzer, self._segment.vocabulary).count(texts)
-            keys = _check_ids(ids, len(counts.lengths), self._segment.row_of)
+            keys = new_ids(ids, len(counts.lengths), self._segment.row_of)
             if keys:
                 self._segment = self._segment.followed_by(keys, counts)
             return keys
@@ -215,11 +215,10 @@ class LexicalIndex:
             UnknownIdError: an id is not in the index; nothing is removed then.
         """
         with self._editing:
-            keys = _id_list(ids)
+            keys = id_list(ids)
             if missing_ok:
                 keys = [key for key in keys if key in self._segment.row_of]
-            rows = _rows_of(keys, self._segment)
-            if rows:
+            if rows := self._segment.rows_of(keys):
                 self._segment = self._segment.without(rows)
             return keys
 
@@ -230,9 +229,9 @@ class LexicalIndex:
             UnknownIdError: an id is not in the index; nothing is changed then.
             ConfigError: as for `build`; nothing is changed then.
         """
-        keys = _id_list(ids)
+        keys = id_list(ids)
         with self._editing:
-            _rows_of(keys, self._segment)
+            self._segment.rows_of(keys)
             self._put(keys, texts)
 
     def upsert(self, ids: Iterable[str], texts: Iterable[Text]) -> None:
@@ -241,14 +240,14 @@ class LexicalIndex:
         Raises:
             ConfigError: as for `build`; nothing is changed then.
         """
-        keys = _id_list(ids)
+        keys = id_list(ids)
         with self._editing:
             self._put(keys, texts)
 
     def _put(self, keys: list[str], texts: Iterable[Text]) -> None:
         segment = self._segment
         counts = TermCounter(self._analyzer, segment.vocabulary).count(texts)
-        _check_ids(keys, len(counts.lengths), taken={})
+        new_ids(keys, len(counts.lengths), taken={})
         replaced = [segment.row_of[key] for key in keys if key in segment.row_of]
         if keys:
             rest = segment.without(replaced) if replaced else segment
@@ -323,120 +322,3 @@ class LexicalIndex:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["segment"], state["analyzer"])  # type: ignore[misc]
-
-
-def check_k(k: int) -> int:
-    """``k`` as an int.
-
-    Raises:
-        ConfigError: not a whole number, or negative.
-    """
-    try:
-        number = as_index(k)
-    except TypeError:
-        number = -1
-    if isinstance(k, bool) or number < 0:
-        raise ConfigError(f"k must be a whole number of at least 0, found {k!r}")
-    return number
-
-
-def check_threads(n_threads: int | None) -> int:
-    """The number of threads meant: all cores for None.
-
-    Raises:
-        ConfigError: less than 1.
-    """
-    if n_threads is None:
-        return os.cpu_count() or 1
-    if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
-        raise ConfigError(f"n_threads must be None or at least 1, found {n_threads!r}")
-    return n_threads
-
-
-def _id_list(ids: Iterable[str]) -> list[str]:
-    if isinstance(ids, (str, bytes)):
-        raise ConfigError(f"ids must be a collection of str, found one {type(ids).__name__}; pass [id]")
-    keys = list(ids)
-    for position, key in enumerate(keys):
-        if not isinstance(key, str):
-            raise ConfigError(
-                f"ids[{position}] must be a str, found {type(key).__name__} {key!r}; pass str(id)"
-            )
-    return keys
-
-
-def _check_ids(ids: Iterable[str] | None, n_docs: int, taken: dict[str, int]) -> list[str]:
-    """Keys for ``n_docs`` new documents beside those ``taken``."""
-    if ids is None:
-        numbers = (str(number) for number in range(len(taken), len(taken) + n_docs + len(taken)))
-        free = [number for number in numbers if number not in taken]
-        return free[:n_docs]
-    keys = _id_list(ids)
-    if len(keys) != n_docs:
-        raise ConfigError(f"{len(keys)} ids for {n_docs} texts; give one id a text")
-    seen = set(taken)
-    for position, key in enumerate(keys):
-        if key in seen:
-            where = "already in the index; use update" if key in taken else "given twice; ids must be unique"
-            raise ConfigError(f"ids[{position}] {key!r} is {where}")
-        seen.add(key)
-    return keys
-
-
-def _rows_of(ids: Iterable[str], segment: Segment) -> list[int]:
-    rows = []
-    for key in dict.fromkeys(ids):
-        row = segment.row_of.get(key)
-        if row is None:
-            raise UnknownIdError(f"id {key!r} is not among the {len(segment.ids)} documents of the index")
-        rows.append(row)
-    return rows
-
-
-def _no_hits() -> Hits:
-    return Hits([], np.empty(0, np.float32), np.empty(0, np.int64))
-
-
-_THREAD = threading.local()
-
-
-def _scratch_of_thread() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Working memory of `kernels.top_k`, kept because fresh pages cost more than a small search."""
-    try:
-        return _THREAD.scratch  # type: ignore[no-any-return]
-    except AttributeError:
-        from prorank_plugins.lexical import kernels
-
-        _THREAD.scratch = kernels.make_scratch()
-        return _THREAD.scratch  # type: ignore[no-any-return]
-
-
-def _run_kernel(
-    segment: Segment,
-    norms: NDArray[np.float64],
-    allowed: NDArray[np.bool_],
-    planned: PlannedQueries,
-    span: slice,
-    k: int,
-) -> list[Hits]:
-    """The best ``k`` documents of the queries in ``span``."""
-    from prorank_plugins.lexical import kernels
-
-    n_queries = span.stop - span.start
-    scores = np.empty((n_queries, k), np.float64)
-    rows = np.empty((n_queries, k), np.int64)
-    sizes = np.zeros(n_queries, np.int64)
-    postings, plan = segment.postings, planned.plan
-    kernels.top_k(
-        postings.indptr, postings.rows, postings.term_freqs, norms, allowed,
-        planned.ends[span.start : span.stop + 1], plan.terms, plan.groups, plan.counts,
-        plan.weights, plan.offsets, plan.floors, plan.bonuses,
-        k, *_scratch_of_thread(), scores, rows, sizes,
-    )  # fmt: skip
-    ids = segment.ids
-    hits = []
-    for i, (size, scale) in enumerate(zip(sizes.tolist(), planned.scales[span].tolist(), strict=True)):
-        best = rows[i, :size].copy()
-        final = (scores[i, :size] * scale).astype(np.float32)
-        hits.append(Hits([ids[row] for row in best.tolist()], final, best))
-    return hits

@@ -15,7 +15,7 @@ from prorank_plugins.core.documents import Document, ScoredDocument
 from prorank_plugins.core.errors import ConfigError, IndexFormatError
 from prorank_plugins.lexical.analysis import Analyzer, AnalyzerLike
 from prorank_plugins.lexical.filters import IdFilter, MetadataFilter, metadata_mask
-from prorank_plugins.lexical.index import LexicalIndex, check_k
+from prorank_plugins.lexical.index import LexicalIndex
 from prorank_plugins.lexical.queries import WeightedQuery
 from prorank_plugins.lexical.scorers import BM25, BMX
 from prorank_plugins.lexical.scorers.plan import Scorer
@@ -90,7 +90,7 @@ class LexicalRetriever:
         return id in self._state[0]
 
     def retrieve(
-        self, query: str | WeightedQuery, k: int, filter: DocumentFilter = None
+        self, query: str | WeightedQuery, k: int = 10, filter: DocumentFilter = None
     ) -> list[ScoredDocument]:
         """The ``k`` best documents that share a term with the query, or fewer, best first.
 
@@ -107,14 +107,14 @@ class LexicalRetriever:
     def retrieve_many(
         self,
         queries: Iterable[str | WeightedQuery],
-        k: int,
+        k: int = 10,
         filter: DocumentFilter = None,
         n_threads: int | None = None,
     ) -> list[list[ScoredDocument]]:
         """`retrieve` for many queries at once; same results, less work for each."""
         index, documents = self._state
         found = index.search_many(
-            queries, check_k(k), self.scorer, n_threads=n_threads, filter=_row_filter(filter, documents)
+            queries, k, self.scorer, n_threads=n_threads, filter=_row_filter(filter, documents)
         )
         return [
             [

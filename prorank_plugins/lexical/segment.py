@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prorank_plugins.core.errors import UnknownIdError
 from prorank_plugins.lexical.postings import Postings, TermCounts, append, invert, keep_rows, read_only
 from prorank_plugins.lexical.queries import UNSEEN
 from prorank_plugins.lexical.statistics import CorpusStats, corpus_stats
@@ -49,6 +50,20 @@ class Segment:
     def row_of(self) -> dict[str, int]:
         """Row of each id. Built on first use: a search without an id filter does not need it."""
         return {doc_id: row for row, doc_id in enumerate(self.ids)}
+
+    def rows_of(self, ids: Iterable[str]) -> list[int]:
+        """Rows of distinct ids.
+
+        Raises:
+            UnknownIdError: an id is not among the documents.
+        """
+        rows = []
+        for key in dict.fromkeys(ids):
+            row = self.row_of.get(key)
+            if row is None:
+                raise UnknownIdError(f"id {key!r} is not among the {len(self.ids)} documents of the index")
+            rows.append(row)
+        return rows
 
     @cached_property
     def has_unused_terms(self) -> bool:

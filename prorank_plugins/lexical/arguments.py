@@ -1,0 +1,76 @@
+"""Checks of what callers pass to an index, with what to do about it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from operator import index as as_index
+
+from prorank_plugins.core.errors import ConfigError
+
+
+def check_k(k: int) -> int:
+    """``k`` as an int.
+
+    Raises:
+        ConfigError: not a whole number, or negative.
+    """
+    try:
+        number = as_index(k)
+    except TypeError:
+        number = -1
+    if isinstance(k, bool) or number < 0:
+        raise ConfigError(f"k must be a whole number of at least 0, found {k!r}")
+    return number
+
+
+def check_threads(n_threads: int | None) -> int:
+    """The number of threads meant: all cores for None.
+
+    Raises:
+        ConfigError: less than 1.
+    """
+    if n_threads is None:
+        return os.cpu_count() or 1
+    if isinstance(n_threads, bool) or not isinstance(n_threads, int) or n_threads < 1:
+        raise ConfigError(f"n_threads must be None or at least 1, found {n_threads!r}")
+    return n_threads
+
+
+def id_list(ids: Iterable[str]) -> list[str]:
+    """Ids as a list.
+
+    Raises:
+        ConfigError: a single string, or an id that is no str.
+    """
+    if isinstance(ids, (str, bytes)):
+        raise ConfigError(f"ids must be a collection of str, found one {type(ids).__name__}; pass [id]")
+    keys = list(ids)
+    for position, key in enumerate(keys):
+        if not isinstance(key, str):
+            raise ConfigError(
+                f"ids[{position}] must be a str, found {type(key).__name__} {key!r}; pass str(id)"
+            )
+    return keys
+
+
+def new_ids(ids: Iterable[str] | None, n_docs: int, taken: Collection[str]) -> list[str]:
+    """Keys for ``n_docs`` new documents beside those ``taken``.
+
+    Raises:
+        ConfigError: ids that repeat, are taken, or are not as many as the documents.
+    """
+    if ids is None:
+        numbers = (str(number) for number in range(len(taken), len(taken) + n_docs + len(taken)))
+        free = [number for number in numbers if number not in taken]
+        return free[:n_docs]
+    keys = id_list(ids)
+    if len(keys) != n_docs:
+        raise ConfigError(f"{len(keys)} ids for {n_docs} texts; give one id a text")
+    seen = set(taken)
+    for position, key in enumerate(keys):
+        if key in seen:
+            where = "already in the index; use update" if key in taken else "given twice; ids must be unique"
+            raise ConfigError(f"ids[{position}] {key!r} is {where}")
+        seen.add(key)
+    return keys
