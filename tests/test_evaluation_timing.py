@@ -46,7 +46,7 @@ def test_a_timing_is_the_median_with_quartiles():
     assert str(Timing.of([0.25])) == "0.25 [0.25, 0.25]"
 
 
-def test_the_ratio_is_of_medians_with_the_quartiles_of_the_rounds():
+def test_the_ratio_is_the_median_of_the_rounds_ratios_with_quartiles():
     assert ratio([2, 4, 6, 8, 10], [1, 2, 3, 4, 5]) == Timing(median=2, low=2, high=2, n_rounds=5)
     disturbed = ratio([2.0, 2.0, 20.0], [1.0, 1.0, 1.0])
     assert (disturbed.median, disturbed.low, disturbed.high) == (2, 2, 11)
