@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         CorruptIndexError,
         IndexFormatError,
         MissingExtraError,
+        ModelError,
         ProRankError,
     )
     from prorank_plugins.core.pipeline import RetrieveThenRerank
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from prorank_plugins.lexical.queries import WeightedQuery
     from prorank_plugins.lexical.retriever import LexicalRetriever
     from prorank_plugins.lexical.scorers import BM25, BMX
+    from prorank_plugins.rerank.reranker import ProRankReranker
 
 __all__ = [
     "BM25",
@@ -40,7 +42,9 @@ __all__ = [
     "LexicalIndex",
     "LexicalRetriever",
     "MissingExtraError",
+    "ModelError",
     "ProRankError",
+    "ProRankReranker",
     "Reranker",
     "RetrieveThenRerank",
     "Retriever",
@@ -55,6 +59,7 @@ _HOMES = {
         "CorruptIndexError",
         "IndexFormatError",
         "MissingExtraError",
+        "ModelError",
         "ProRankError",
     ),
     "core.pipeline": ("RetrieveThenRerank",),
@@ -65,6 +70,7 @@ _HOMES = {
     "lexical.queries": ("WeightedQuery",),
     "lexical.retriever": ("LexicalRetriever",),
     "lexical.scorers": ("BM25", "BMX"),
+    "rerank.reranker": ("ProRankReranker",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -114,8 +114,8 @@ CONTRACT = {
     "prorank_plugins.evaluation": (
         "load_beir evaluate compare ndcg recall reciprocal_rank average_precision"
     ),
-    "prorank_plugins.langchain": "BMXRetriever",
-    "prorank_plugins.llama_index": "BMXRetriever",
+    "prorank_plugins.langchain": "BMXRetriever ProRankCompressor",
+    "prorank_plugins.llama_index": "BMXRetriever ProRankPostprocessor",
 }
 
 

@@ -13,6 +13,8 @@ from prorank_plugins.cli.options import Subparsers, add_command, describe_analyz
 from prorank_plugins.cli.reports import comparisons_with_first, mean_and_interval
 from prorank_plugins.cli.tables import columns, emit, one_line, terminal_width
 from prorank_plugins.core.documents import ScoredDocument
+from prorank_plugins.core.pipeline import RetrieveThenRerank
+from prorank_plugins.core.protocols import Retriever
 from prorank_plugins.evaluation.datasets import BeirDataset
 from prorank_plugins.lexical.analysis import Analyzer, AnalyzerConfig
 from prorank_plugins.lexical.retriever import LexicalRetriever
@@ -26,6 +28,7 @@ QUESTIONS = (
 )
 _ANALYZER = AnalyzerConfig(language="en", split_identifiers=True)
 _MEASURE = "ndcg@10"
+_DEPTH = 20
 _EXAMPLES = """\
   prorank demo
   prorank demo "parse a date" "wait for several threads" -k 3
@@ -57,6 +60,9 @@ def add_parser(commands: Subparsers) -> None:
         default=True,
         help="take one score apart (default: yes)",
     )
+    parser.add_argument(
+        "--model", metavar="NAME", help="rerank the candidates with this model folder or hub name"
+    )
     parser.add_argument("--interactive", action="store_true", help="go on asking, at a terminal")
 
 
@@ -73,18 +79,31 @@ def run(args: argparse.Namespace) -> int:
     print(f"The standard library of Python {platform.python_version()}: {len(retriever):,} documents")
     print(f"listed in {listed - start:.2f} s, indexed in {indexed - listed:.2f} s")
     print(f"scorer {retriever.scorer!r}, analyzer {describe_analyzer(Analyzer(_ANALYZER))}")
+    answering = _with_model(retriever, args.model)
     questions = args.questions or QUESTIONS
     for question in questions:
-        _answer(retriever, question, args.k)
+        _answer(answering, question, args.k)
     if args.explain:
         emit(_explanation(retriever, questions[0]), None)
     emit(_evaluation(dataset, retriever), None)
     if args.interactive and sys.stdin.isatty():
-        _keep_asking(retriever, args.k)
+        _keep_asking(answering, args.k)
     return 0
 
 
-def _answer(retriever: LexicalRetriever, question: str, k: int) -> None:
+def _with_model(retriever: LexicalRetriever, model: str | None) -> Retriever:
+    """The retriever, followed by a reranker if a model is named."""
+    if model is None:
+        return retriever
+    from prorank_plugins.rerank.reranker import ProRankReranker
+
+    start = time.perf_counter()
+    reranker = ProRankReranker.from_pretrained(model)
+    print(f"loaded {model} in {time.perf_counter() - start:.2f} s; it ranks the best {_DEPTH} anew")
+    return RetrieveThenRerank(retriever, reranker, _DEPTH)
+
+
+def _answer(retriever: Retriever, question: str, k: int) -> None:
     start = time.perf_counter()
     found = retriever.retrieve(question, k)
     milliseconds = 1000 * (time.perf_counter() - start)
@@ -125,7 +144,7 @@ def _evaluation(dataset: BeirDataset, retriever: LexicalRetriever) -> Iterator[s
     yield f"  BMX (reference) minus BM25, paired: {comparisons_with_first(against)['bm25'][_MEASURE]}"
 
 
-def _keep_asking(retriever: LexicalRetriever, k: int) -> None:
+def _keep_asking(retriever: Retriever, k: int) -> None:
     print("\nAsk on; an empty line ends.")
     while True:
         try:

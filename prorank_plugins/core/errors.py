@@ -9,7 +9,8 @@
      ├─ IndexNotFoundError (FileNotFoundError)  no saved index at this path
      ├─ IndexFormatError (ValueError)        a saved index of another kind, version or analyzer
      ├─ CorruptIndexError (ValueError)       a saved index is incomplete or damaged
-     └─ MissingExtraError (ImportError)      an optional dependency is not installed
+     ├─ MissingExtraError (ImportError)      an optional dependency is not installed
+     └─ ModelError (RuntimeError)            a model cannot be loaded or used
 
 Each message says what was found, what was expected and what to do.
 """
@@ -51,3 +52,7 @@ class CorruptIndexError(ProRankError, ValueError):
 
 class MissingExtraError(ProRankError, ImportError):
     """An optional dependency is needed and not installed."""
+
+
+class ModelError(ProRankError, RuntimeError):
+    """A model or its tokenizer cannot be loaded, or gives no usable score."""

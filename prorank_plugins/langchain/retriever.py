@@ -1,20 +1,11 @@
-"""LangChain over the engines of this package: `BMXRetriever`.
-
-Needs langchain-core: ``pip install 'prorank-plugins[langchain]'``.
-"""
-# ruff: noqa: E402   langchain-core is asked for by name before anything is imported from it
+"""BMX behind the interface of LangChain's retrievers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
-
-from prorank_plugins.core.extras import require
-
-require("langchain_core", "langchain", "prorank_plugins.langchain")
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document as LCDocument
@@ -23,16 +14,12 @@ from langchain_core.runnables import run_in_executor
 from pydantic import ConfigDict, Field
 from typing_extensions import Self
 
-from prorank_plugins.core.documents import Document, ScoredDocument, copy_metadata
 from prorank_plugins.core.errors import ConfigError, CorruptIndexError
 from prorank_plugins.core.protocols import Retriever
+from prorank_plugins.langchain.documents import documents_of, from_langchain, to_langchain
 from prorank_plugins.lexical.analysis import AnalyzerLike, as_analyzer
 from prorank_plugins.lexical.retriever import LexicalRetriever
 from prorank_plugins.lexical.scorers import Scorer
-
-__all__ = ["BMXRetriever"]
-
-SCORE_KEY = "bmx_score"
 
 _OPTIONS = "langchain"
 
@@ -137,7 +124,7 @@ class BMXRetriever(BaseRetriever):
                     "BMXRetriever needs docs= (an empty list is fine) or engine=; found neither. "
                     "from_texts, from_documents and load_local make one, too."
                 )
-            engine = LexicalRetriever.from_documents(_from_langchain(docs), as_analyzer(analyzer), scorer)
+            engine = LexicalRetriever.from_documents(from_langchain(docs), as_analyzer(analyzer), scorer)
         elif docs is not None or analyzer is not None or scorer is not None:
             raise ConfigError(
                 "an engine comes with documents, analyzer and scorer: pass engine= alone, or docs= with "
@@ -164,7 +151,7 @@ class BMXRetriever(BaseRetriever):
         Raises:
             ConfigError: not as many metadatas or ids as texts, or ids that repeat.
         """
-        return cls(docs=_documents(texts, metadatas, ids), **kwargs)
+        return cls(docs=documents_of(texts, metadatas, ids), **kwargs)
 
     @classmethod
     def from_documents(cls, documents: Iterable[LCDocument], **kwargs: Any) -> Self:
@@ -186,7 +173,7 @@ class BMXRetriever(BaseRetriever):
         wanted = self.filter if filter is None else filter
         options = {} if wanted is None else {"filter": wanted}
         found = self.engine.retrieve(query, self.k if k is None else k, **options)
-        return [_to_langchain(hit, self.id_key) for hit in found]
+        return [to_langchain(hit, self.id_key) for hit in found]
 
     async def _aget_relevant_documents(
         self,
@@ -216,7 +203,7 @@ class BMXRetriever(BaseRetriever):
             ConfigError: ids that repeat, an item that is no LangChain document, or an engine that is no
                 `LexicalRetriever`; nothing is changed then.
         """
-        return self._lexical("documents can be added").upsert(_from_langchain(documents))
+        return self._lexical("documents can be added").upsert(from_langchain(documents))
 
     def add_texts(
         self,
@@ -225,7 +212,7 @@ class BMXRetriever(BaseRetriever):
         ids: Iterable[str | None] | None = None,
     ) -> list[str]:
         """`add_documents` for texts; the arguments are those of `from_texts`."""
-        return self.add_documents(_documents(texts, metadatas, ids))
+        return self.add_documents(documents_of(texts, metadatas, ids))
 
     def delete(self, ids: Iterable[str]) -> bool:
         """Remove documents; ids that are not there are passed over. Returns True.
@@ -294,48 +281,6 @@ class BMXRetriever(BaseRetriever):
         if not isinstance(self.engine, LexicalRetriever):
             raise ConfigError(f"{what} with a LexicalRetriever as engine, found {type(self.engine).__name__}")
         return self.engine
-
-
-def _documents(
-    texts: Iterable[str],
-    metadatas: Iterable[Mapping[str, Any] | None] | None,
-    ids: Iterable[str | None] | None,
-) -> list[LCDocument]:
-    """Texts with what belongs to each, as documents."""
-    if isinstance(texts, str):
-        raise ConfigError("texts must be a collection of str, found one str; pass [text]")
-    parts: list[list[Any]] = [list(texts)]
-    for name, given in (("metadatas", metadatas), ("ids", ids)):
-        parts.append([None] * len(parts[0]) if given is None else list(given))
-        if len(parts[-1]) != len(parts[0]):
-            raise ConfigError(f"{len(parts[-1])} {name} for {len(parts[0])} texts; give one for each text")
-    for position, text in enumerate(parts[0]):
-        if not isinstance(text, str):
-            raise ConfigError(f"texts[{position}] must be a str, found {type(text).__name__}")
-    return [
-        LCDocument(id=id, page_content=text, metadata=dict(metadata or {}))
-        for text, metadata, id in zip(*parts, strict=True)
-    ]
-
-
-def _from_langchain(documents: Iterable[LCDocument]) -> Iterator[Document]:
-    for position, document in enumerate(documents):
-        if not isinstance(document, LCDocument):
-            raise ConfigError(
-                f"docs[{position}] must be a langchain_core.documents.Document, found "
-                f"{type(document).__name__}; from_texts and add_texts take str"
-            )
-        id = str(uuid4()) if document.id is None else document.id
-        yield Document(id, document.page_content, document.metadata)
-
-
-def _to_langchain(hit: ScoredDocument, id_key: str | None) -> LCDocument:
-    """A document of the caller's own: whatever is done to it stays with it."""
-    metadata = copy_metadata(hit.document.metadata)
-    if id_key is not None:
-        metadata.setdefault(id_key, hit.document.id)
-    metadata[SCORE_KEY] = float(hit.score)
-    return LCDocument(id=hit.document.id, page_content=hit.document.text, metadata=metadata)
 
 
 def _refuse(unknown: Mapping[str, Any]) -> None:

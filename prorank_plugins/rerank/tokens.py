@@ -1,0 +1,136 @@
+"""Text to ids, with the control tokens of untrusted text read as plain text."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prorank_plugins.core.errors import ModelError
+from prorank_plugins.core.extras import require
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+_REMEMBERED_TOKENS = 4_000_000
+"""Document ids kept between calls: 32 MB at 8 bytes each."""
+
+
+class PieceTokenizer:
+    """Encodes pieces of a prompt, without adding anything to them.
+
+    Never changes a setting after construction, so threads can share it: the "Already borrowed" error of
+    Hugging Face tokenizers comes from switching truncation or padding while another thread encodes.
+
+    Args:
+        definition: a ``tokenizer.json``.
+    """
+
+    def __init__(self, definition: str) -> None:
+        library = require("tokenizers", "rerank", "ProRankReranker")
+        self.definition = definition
+        self._trusted = library.Tokenizer.from_str(definition)
+        stripped = json.loads(definition)
+        added = stripped.get("added_tokens") or []
+        # Without added tokens there is nothing that "<|im_end|>" in a document could turn into.
+        stripped.update(added_tokens=[], post_processor=None, truncation=None, padding=None)
+        self._plain = library.Tokenizer.from_str(json.dumps(stripped))
+        self._control = frozenset(token["id"] for token in added if token.get("special"))
+        self._trusted.no_truncation()
+        self._trusted.no_padding()
+        self._remembered: OrderedDict[tuple[str, bool], list[int]] = OrderedDict()
+        self._n_remembered = 0
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> PieceTokenizer:
+        """The tokenizer of a model folder: its ``tokenizer.json``, or whatever transformers makes of it.
+
+        Raises:
+            ModelError: there is none that can be read.
+        """
+        file = folder / "tokenizer.json"
+        try:
+            if file.is_file():
+                return cls(file.read_text("utf-8"))
+            transformers = require("transformers", "rerank", "A SentencePiece tokenizer")
+            fast = transformers.AutoTokenizer.from_pretrained(str(folder), use_fast=True)
+            return cls(fast.backend_tokenizer.to_str())
+        except ModelError:
+            raise
+        except Exception as error:
+            # The tokenizers library raises bare Exception.
+            raise ModelError(f"{folder} holds no tokenizer that can be read ({error})") from error
+
+    def __reduce__(self) -> tuple[type[PieceTokenizer], tuple[str]]:
+        return PieceTokenizer, (self.definition,)
+
+    def encode(self, text: str, trusted: bool) -> list[int]:
+        """Ids of one piece. ``trusted`` reads control tokens as such."""
+        return self.encode_many([text], trusted)[0]
+
+    def encode_many(self, texts: Sequence[str], trusted: bool) -> list[list[int]]:
+        """Ids of several pieces in one call of the library."""
+        return [self._cleaned(found.ids, trusted) for found in self._call(texts, trusted)]
+
+    def encode_documents(self, texts: Sequence[str], trusted: bool) -> list[list[int]]:
+        """`encode_many`, remembering what it encoded; callers must not change the lists."""
+        with self._lock:
+            known = {
+                text: self._remembered[text, trusted] for text in texts if (text, trusted) in self._remembered
+            }
+            for text in known:
+                self._remembered.move_to_end((text, trusted))
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        fresh = dict(zip(new, self.encode_many(new, trusted), strict=True))
+        with self._lock:
+            for text, ids in fresh.items():
+                if (text, trusted) not in self._remembered:
+                    self._remembered[text, trusted] = ids
+                    self._n_remembered += len(ids) + 1
+            while self._n_remembered > _REMEMBERED_TOKENS:
+                _, dropped = self._remembered.popitem(last=False)
+                self._n_remembered -= len(dropped) + 1
+        known.update(fresh)
+        return [known[text] for text in texts]
+
+    def offsets(self, text: str, trusted: bool) -> list[tuple[int, int]]:
+        """Character spans of the tokens of one piece."""
+        (found,) = (self._trusted if trusted else self._plain).encode_batch([text], add_special_tokens=False)
+        if trusted:
+            return list(found.offsets)
+        return [
+            span for span, token in zip(found.offsets, found.ids, strict=True) if token not in self._control
+        ]
+
+    def number(self, token: str) -> int | None:
+        """The id of a token, None for what is no token."""
+        number: int | None = self._trusted.token_to_id(token)
+        return number
+
+    def token(self, number: int) -> str | None:
+        """The token with an id."""
+        token: str | None = self._trusted.id_to_token(number)
+        return token
+
+    def _call(self, texts: Sequence[str], trusted: bool) -> list[Any]:
+        if not texts:
+            return []
+        tokenizer = self._trusted if trusted else self._plain
+        encode = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
+        try:
+            found: list[Any] = encode(list(texts), add_special_tokens=False)
+        except TypeError:
+            # Half of a surrogate pair, which is no character and has no UTF-8: JSON may hold "\\ud800".
+            readable = [_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text) for text in texts]
+            found = encode(readable, add_special_tokens=False)
+        return found
+
+    def _cleaned(self, ids: list[int], trusted: bool) -> list[int]:
+        # A vocabulary may hold control tokens as ordinary pieces, too.
+        if trusted or self._control.isdisjoint(ids):
+            return ids
+        return [token for token in ids if token not in self._control]

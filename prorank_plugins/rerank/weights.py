@@ -1,0 +1,95 @@
+"""A model folder: its configuration and its tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prorank_plugins.core.errors import ModelError
+from prorank_plugins.core.extras import require
+
+NANO = "prorank-nano"
+DEFAULT_MODEL = "mixedbread-ai/mxbai-rerank-base-v2"
+
+_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt"]
+
+
+def find_folder(name_or_path: str) -> Path:
+    """The local folder of a model: the path itself, or a snapshot from the Hugging Face hub.
+
+    Raises:
+        ModelError: no such folder, and nothing of that name can be loaded.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    if name_or_path == NANO:
+        raise ModelError(f"{NANO} does not ship with this release; give a model folder or a hub name")
+    looks_local = path.is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1
+    if looks_local:
+        raise ModelError(f"there is no model folder {name_or_path}; check the path")
+    hub = require("huggingface_hub", "rerank", "A model from the hub")
+    try:
+        return Path(hub.snapshot_download(name_or_path, allow_patterns=_WANTED))
+    except Exception as error:
+        # Whatever went wrong (no network, no such model, no right to it), the way out is the same.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"{name_or_path!r} is no local folder and cannot be loaded from the hub ({reason}). Give a "
+            f"folder that holds the model; {NANO!r} is the name of the small model that needs no network, in "
+            "releases that ship it."
+        ) from error
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of a model folder.
+
+    Raises:
+        ModelError: missing or no JSON object.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} is no model folder: it holds no config.json") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}/config.json cannot be read ({error})") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{folder}/config.json holds no JSON object")
+    return config
+
+
+def read_tensors(folder: Path) -> Iterator[tuple[str, Any]]:
+    """(name, tensor) of every weight in the folder's safetensors files.
+
+    Raises:
+        ModelError: there are none, or one cannot be read. Pickled weights are not read.
+    """
+    safetensors = require("safetensors", "rerank", "ProRankReranker")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(
+            f"{folder} holds no .safetensors file; convert the weights (pickled ones are not read)"
+        )
+    for file in files:
+        try:
+            with safetensors.safe_open(str(file), framework="pt") as source:
+                for name in source.keys():  # noqa: SIM118 - not a mapping
+                    yield name, source.get_tensor(name)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise ModelError(
+                f"{file} cannot be read ({error}); download or export the model again"
+            ) from error
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of a folder's configuration and weights."""
+    digest = hashlib.sha256()
+    for file in [folder / "config.json", *sorted(folder.glob("*.safetensors"))]:
+        digest.update(file.name.encode())
+        with file.open("rb") as source:
+            while chunk := source.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
