@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -179,12 +179,15 @@ def test_the_best_temperature_of_one_error_in_four_at_plus_and_minus_one_is_one_
     assert calibration.t == pytest.approx(1 / np.log(3), rel=1e-12)
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 1000))
 def test_no_temperature_nearby_has_a_smaller_log_loss(seed):
     scores, labels = noisy_pairs(n=60, a=0.4, b=0.0, seed=seed)
     best = fit_calibration(scores, labels).t
     least = log_loss(Temperature(best)(scores), labels)
-    assert all(log_loss(Temperature(best * step)(scores), labels) >= least for step in (0.9, 0.999, 1.001, 1.1))
+    assert all(
+        log_loss(Temperature(best * step)(scores), labels) >= least for step in (0.9, 0.999, 1.001, 1.1)
+    )
 
 
 def test_labels_that_the_scores_separate_give_the_coolest_temperature_with_a_warning(caplog):
@@ -329,7 +332,9 @@ def dense_calibration_error(probabilities, labels, n_bins):
     total = 0.0
     for bin_ in range(n_bins):
         low, high = bin_ / n_bins, (bin_ + 1) / n_bins
-        held = [(p, y) for p, y in zip(probabilities, labels, strict=True) if low < p <= high or p == bin_ == 0]
+        held = [
+            (p, y) for p, y in zip(probabilities, labels, strict=True) if low < p <= high or p == bin_ == 0
+        ]
         if held:
             mean_p, mean_y = (sum(column) / len(held) for column in zip(*held, strict=True))
             total += len(held) / len(labels) * abs(mean_y - mean_p)
@@ -354,7 +359,9 @@ def test_the_calibration_error_does_not_depend_on_order_and_lies_in_the_unit_int
     error = expected_calibration_error(probabilities, labels, n_bins, bins)
     assert 0 <= error <= 1 + 1e-12
     random.shuffle(pairs)
-    assert expected_calibration_error(*zip(*pairs, strict=True), n_bins, bins) == pytest.approx(error, abs=1e-12)
+    assert expected_calibration_error(*zip(*pairs, strict=True), n_bins, bins) == pytest.approx(
+        error, abs=1e-12
+    )
 
 
 @given(st.lists(st.integers(0, 1), min_size=1), st.sampled_from(["width", "mass"]))
@@ -406,10 +413,12 @@ def test_no_documents_fuse_to_no_scores(method):
     assert fuse([], [], method=method).shape == (0,)
 
 
+EIGHTHS = st.integers(-800, 800).map(lambda i: i / 8)
+"""Scores of which no two different ones are nearly equal."""
+
+
 @st.composite
-def two_lists(draw, elements=None):
-    # Multiples of 1/8, so that no two different values are nearly equal.
-    elements = elements or st.integers(-800, 800).map(lambda i: i / 8)
+def two_lists(draw, elements=EIGHTHS):
     n = draw(st.integers(1, 12))
     return tuple(np.array(draw(st.lists(elements, min_size=n, max_size=n))) for _ in range(2))
 
@@ -429,14 +438,10 @@ def test_a_document_better_in_both_lists_is_never_below(lists, method, weight):
     assert (fused[:, None] - fused >= -1e-12)[better].all()
 
 
-@given(
-    two_lists(), st.sampled_from(FUSIONS), st.floats(0, 1), st.integers(-6, 6), st.integers(-100, 100)
-)
+@given(two_lists(), st.sampled_from(FUSIONS), st.floats(0, 1), st.integers(-6, 6), st.integers(-100, 100))
 def test_fusion_does_not_see_scale_or_offset_of_a_list(lists, method, weight, power, offset):
     moved = lists[0] * 2.0**power + offset
-    np.testing.assert_allclose(
-        fuse(moved, lists[1], weight, method), fuse(*lists, weight, method), atol=1e-9
-    )
+    np.testing.assert_allclose(fuse(moved, lists[1], weight, method), fuse(*lists, weight, method), atol=1e-9)
 
 
 @given(two_lists(st.floats(-1e30, 1e30)), st.sampled_from(FUSIONS), st.floats(0, 1))

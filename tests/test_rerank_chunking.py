@@ -1,5 +1,7 @@
 """Windows over long documents, and one score from many."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,7 +75,7 @@ def test_windows_ascend_cover_every_token_and_overlap_exactly(document, chunking
     spans = split_spans(offsets, chunking, n_chars)
     assert spans[0].first_token == 0
     assert spans[-1].end_token == len(offsets)
-    for left, right in zip(spans, spans[1:], strict=False):
+    for left, right in pairwise(spans):
         assert left.first_token < right.first_token
         assert left.end_token < right.end_token
         assert left.end_token - right.first_token == chunking.overlap
@@ -105,7 +107,7 @@ def test_characters_ascend_within_the_text_and_hold_those_of_the_tokens(document
         assert 0 <= span.start_char <= span.end_char <= n_chars
         for start, end in offsets[span.first_token : span.end_token]:
             assert span.start_char <= start <= end <= span.end_char
-    for left, right in zip(spans, spans[1:], strict=False):
+    for left, right in pairwise(spans):
         assert left.start_char <= right.start_char
         assert left.end_char <= right.end_char
 

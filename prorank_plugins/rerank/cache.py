@@ -79,7 +79,7 @@ class ScoreCache(Protocol):
 
 
 class MemoryScoreCache:
-    """A `ScoreCache` of this process; its memory is about 250 bytes an entry.
+    """A `ScoreCache` of this process; about 200 bytes an entry.
 
     Unpickled or copied, it starts empty.
 
@@ -230,7 +230,8 @@ class DiskScoreCache:
         database.execute("COMMIT")
         self._used.clear()
         if _number(database, "PRAGMA page_count") > max_pages:
-            database.execute("PRAGMA incremental_vacuum").fetchall()
+            # A script, because `execute` would stop at the first of the pages to be freed.
+            database.executescript("PRAGMA incremental_vacuum")
 
     def _with_database(self, action: Callable[[sqlite3.Connection], None]) -> None:
         """Run ``action`` alone; what it left unfinished is rolled back."""
@@ -274,6 +275,8 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    # Text that is no UTF-8 is looked at like any other, and found to be none of ours.
+    database.text_factory = lambda data: data.decode("utf-8", "replace")
     objects = set(database.execute("SELECT name, sql FROM sqlite_master"))
     if objects - _OBJECTS:
         raise IndexFormatError(
@@ -331,7 +334,7 @@ def _damage_explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError:
         raise
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter from quoting damaged bytes
         raise CorruptIndexError(
             f"{path} is no readable score cache ({error}). Delete it with the files {path.name}-wal and "
             f"{path.name}-shm beside it: scores are then computed again."

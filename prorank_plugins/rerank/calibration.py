@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -159,9 +160,9 @@ class Isotonic:
         for name, values in (("x", self.x), ("y", self.y)):
             for value in values:
                 _check_number(name, value)
-        if any(right <= left for left, right in zip(self.x, self.x[1:], strict=False)):
+        if any(right <= left for left, right in pairwise(self.x)):
             raise ConfigError("x of an isotonic calibration must ascend strictly; sort and merge its points")
-        if any(right < left for left, right in zip(self.y, self.y[1:], strict=False)):
+        if any(right < left for left, right in pairwise(self.y)):
             raise ConfigError("y of an isotonic calibration must not descend; fit it again")
         if self.y[0] < 0 or self.y[-1] > 1:
             raise ConfigError(

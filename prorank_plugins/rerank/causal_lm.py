@@ -36,7 +36,7 @@ class TransformersModel:
     def __init__(self, folder: Path, labels: Labels, device: torch.device, dtype: str) -> None:
         if dtype == "int8":
             raise ModelError("dtype 'int8' is for the Qwen2 and Qwen3 families; use 'float32' for this model")
-        safetensors = require("safetensors", "rerank", "ProRankReranker")
+        damaged = require("safetensors", "rerank", "ProRankReranker").SafetensorError
         library = require("transformers", "rerank", "A model of another family than Qwen2 and Qwen3")
         try:
             model, report = library.AutoModelForCausalLM.from_pretrained(
@@ -46,7 +46,7 @@ class TransformersModel:
                 use_safetensors=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError, KeyError, ImportError, safetensors.SafetensorError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, ImportError, damaged) as error:
             raise ModelError(f"transformers cannot load {folder} ({error})") from error
         if missing := sorted(report["missing_keys"]):
             # transformers would go on with random numbers in their place.

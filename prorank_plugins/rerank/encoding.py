@@ -33,6 +33,10 @@ def find_labels(prompt: Prompt, tokenizer: PieceTokenizer) -> Labels:
 
 def _single_token(answer: str, tokenizer: PieceTokenizer) -> int:
     ids = tokenizer.encode(answer, trusted=True)
+    bare = tokenizer.number(answer)
+    if len(ids) != 1 and bare is not None:
+        # SentencePiece puts a space before every text; the answer follows the prompt without one.
+        return bare
     if len(ids) != 1:
         raise ModelError(
             f"the answer {answer!r} is {len(ids)} tokens {ids} in this model's tokenizer, expected 1; "

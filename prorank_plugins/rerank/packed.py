@@ -24,7 +24,7 @@ from prorank_plugins.rerank.linear import Linear, make_linear
 from prorank_plugins.rerank.weights import read_tensors
 
 FAMILIES = ("qwen2", "qwen3")
-# Rows of the MLP computed at a time on a CPU: the wide intermediate stays in the cache.
+# Most rows of the MLP computed at a time on a CPU: the wide intermediate stays in the cache.
 _MLP_ROWS = 512
 
 
@@ -92,9 +92,7 @@ class PackedModel:
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{folder}/config.json lacks a size or holds a wrong one ({error!r})") from error
         weights = dict(read_tensors(folder))
-        self._layers = [
-            self._layer(weights, number, dtype == "int8") for number in range(self.n_layers)
-        ]
+        self._layers = [self._layer(weights, number, dtype == "int8") for number in range(self.n_layers)]
         self.embedding = self._take(weights, "embed_tokens.weight").to(device, self.dtype)
         _check_width("embed_tokens", self.embedding, 1, self.hidden)
         self.norm = self._take(weights, "norm.weight").to(device, self.dtype)
@@ -250,13 +248,15 @@ class PackedModel:
         return _rotate(query, rope), _rotate(key, rope), value.view(n, self.kv_heads, self.head_dim)
 
     def _after_attention(self, layer: _Layer, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        hidden = hidden + layer.output(mixed.reshape(len(hidden), -1))
-        rows = _MLP_ROWS if self.device.type == "cpu" else max(len(hidden), 1)
-        return torch.cat([part + self._mlp(layer, part) for part in hidden.split(rows)])
+        hidden = layer.output(mixed.reshape(len(hidden), -1)).add_(hidden)
+        n_parts = -(-len(hidden) // _MLP_ROWS) if self.device.type == "cpu" else 1
+        for part in hidden.tensor_split(n_parts):
+            part += self._mlp(layer, part)
+        return hidden
 
     def _mlp(self, layer: _Layer, hidden: torch.Tensor) -> torch.Tensor:
         gate, up = layer.gate_up(_rms_norm(hidden, layer.mlp_norm, self.eps)).chunk(2, -1)
-        return layer.down(F.silu(gate) * up)
+        return layer.down(F.silu(gate, inplace=True).mul_(up))
 
 
 @dataclass(frozen=True)

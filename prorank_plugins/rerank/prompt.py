@@ -82,9 +82,10 @@ class Prompt:
             raise ConfigError(
                 f"a prompt has no field {unknown[0]!r}; its fields are {', '.join(sorted(known))}"
             )
-        if wrong := [
-            name for name, value in data.items() if value is not None and not isinstance(value, str)
-        ]:
+        texts = {
+            n: v for n, v in data.items() if v is not None or n not in ("default_instruction", "negative")
+        }
+        if wrong := [name for name, value in texts.items() if not isinstance(value, str)]:
             raise ConfigError(f"the prompt's {wrong[0]} must be text, found {type(data[wrong[0]]).__name__}")
         try:
             return cls(**data)

@@ -157,7 +157,11 @@ class ProRankReranker:
             raise ConfigError(f"prompt must be None or a Prompt, found {type(prompt).__name__}")
         tokenizer = PieceTokenizer.from_folder(folder)
         labels = find_labels(prompt, tokenizer)
-        model_length = int(config.get("max_position_embeddings") or 32_768)
+        model_length = config.get("max_position_embeddings") or 32_768
+        if not isinstance(model_length, int):
+            raise ModelError(
+                f"{folder}/config.json has max_position_embeddings {model_length!r}, expected an int"
+            )
         encoder = PairEncoder(prompt, tokenizer, max_length, model_length, allow_special_tokens)
         model = _load_model(folder, config, labels, where, number_format)
         reranker = cls(model, encoder, max_batch_tokens or default_budget(where), loaded_with, calibration)
@@ -475,9 +479,7 @@ def _documents(documents: Sequence[Document]) -> list[Document]:
     except TypeError as error:
         raise ConfigError(f"documents must be a list, found {type(documents).__name__}") from error
     if wrong := [found for found in listed if not isinstance(found, Document)]:
-        raise ConfigError(
-            f"documents must be Document, found {type(wrong[0]).__name__}; `score` takes texts"
-        )
+        raise ConfigError(f"documents must be Document, found {type(wrong[0]).__name__}; `score` takes texts")
     return listed
 
 

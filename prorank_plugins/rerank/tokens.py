@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,9 @@ class PieceTokenizer:
                 return cls(file.read_text("utf-8"))
             transformers = require("transformers", "rerank", "A SentencePiece tokenizer")
             fast = transformers.AutoTokenizer.from_pretrained(str(folder), use_fast=True)
+            if len(fast.get_vocab()) <= len(fast.get_added_vocab()):
+                # transformers 5 makes an empty one where there are no files.
+                raise ModelError(f"{folder} holds no tokenizer; save it there with save_pretrained")
             return cls(fast.backend_tokenizer.to_str())
         except ModelError:
             raise
@@ -99,7 +102,8 @@ class PieceTokenizer:
 
     def offsets(self, text: str, trusted: bool) -> list[tuple[int, int]]:
         """Character spans of the tokens of one piece."""
-        (found,) = (self._trusted if trusted else self._plain).encode_batch([text], add_special_tokens=False)
+        tokenizer = self._trusted if trusted else self._plain
+        (found,) = _encoded(tokenizer.encode_batch, [text])
         if trusted:
             return list(found.offsets)
         return [
@@ -121,16 +125,19 @@ class PieceTokenizer:
             return []
         tokenizer = self._trusted if trusted else self._plain
         encode = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
-        try:
-            found: list[Any] = encode(list(texts), add_special_tokens=False)
-        except TypeError:
-            # Half of a surrogate pair, which is no character and has no UTF-8: JSON may hold "\\ud800".
-            readable = [_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text) for text in texts]
-            found = encode(readable, add_special_tokens=False)
-        return found
+        return _encoded(encode, texts)
 
     def _cleaned(self, ids: list[int], trusted: bool) -> list[int]:
         # A vocabulary may hold control tokens as ordinary pieces, too.
         if trusted or self._control.isdisjoint(ids):
             return ids
         return [token for token in ids if token not in self._control]
+
+
+def _encoded(encode: Callable[..., list[Any]], texts: Sequence[str]) -> list[Any]:
+    try:
+        return encode(list(texts), add_special_tokens=False)
+    except TypeError:
+        # Half of a surrogate pair is no character and has no UTF-8, but JSON may hold one.
+        readable = [_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text) for text in texts]
+        return encode(readable, add_special_tokens=False)
