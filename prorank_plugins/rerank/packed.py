@@ -96,7 +96,7 @@ class PackedModel:
         self.embedding = self._take(weights, "embed_tokens.weight").to(device, self.dtype)
         _check_width("embed_tokens", self.embedding, 1, self.hidden)
         self.norm = self._take(weights, "norm.weight").to(device, self.dtype)
-        head = weights.get("lm_head.weight")
+        head = None if config.get("tie_word_embeddings") else weights.get("lm_head.weight")
         head = self.embedding if head is None else head
         self._answers = [label for label in (labels.positive, labels.negative) if label is not None]
         if len(head) <= max(self._answers):

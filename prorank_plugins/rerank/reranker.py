@@ -258,6 +258,8 @@ class ProRankReranker:
         """
         if k is not None and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0):
             raise ConfigError(f"k must be None or a whole number of at least 0, found {k!r}")
+        if score_threshold is not None and not isinstance(score_threshold, (int, float, np.number)):
+            raise ConfigError(f"score_threshold must be None or a number, found {score_threshold!r}")
         candidates = _documents(documents)
         spans = self.score_spans(query, [document.text for document in candidates], instruction)
         raw = np.array([span.score for span in spans], np.float64)

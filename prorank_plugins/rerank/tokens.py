@@ -35,8 +35,10 @@ class PieceTokenizer:
         self._trusted = library.Tokenizer.from_str(definition)
         stripped = json.loads(definition)
         added = stripped.get("added_tokens") or []
-        # Without added tokens there is nothing that "<|im_end|>" in a document could turn into.
-        stripped.update(added_tokens=[], post_processor=None, truncation=None, padding=None)
+        # Without added tokens there is nothing that "<|im_end|>" in a document could turn into. Runs of
+        # blanks, which some tokenizers list among them, are harmless and stay.
+        blank = [token for token in added if not token.get("special") and not token["content"].strip()]
+        stripped.update(added_tokens=blank, post_processor=None, truncation=None, padding=None)
         self._plain = library.Tokenizer.from_str(json.dumps(stripped))
         self._control = frozenset(token["id"] for token in added if token.get("special"))
         self._trusted.no_truncation()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prorank_plugins.cli.bench import lexical, quality
+from prorank_plugins.cli.bench import lexical, quality, rerank
 from prorank_plugins.cli.options import Subparsers
 
 
@@ -14,3 +14,4 @@ def add_parser(commands: Subparsers) -> None:
     kinds = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
     lexical.add_parser(kinds)
     quality.add_parser(kinds)
+    rerank.add_parser(kinds)

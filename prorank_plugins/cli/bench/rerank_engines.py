@@ -96,7 +96,9 @@ class SentenceTransformers(Engine):
         library: Any = import_module("sentence_transformers")
         modules: Any = import_module("sentence_transformers.base.modules")
         scoring: Any = import_module("sentence_transformers.cross_encoder.modules")
-        template = _CHAT_TEMPLATE.format(before=repr(PRORANK.prefix), after=repr(PRORANK.task + PRORANK.suffix))
+        template = _CHAT_TEMPLATE.format(
+            before=repr(PRORANK.prefix), after=repr(PRORANK.task + PRORANK.suffix)
+        )
         with tempfile.TemporaryDirectory() as name:
             # The template has to be there when the folder is loaded.
             copy = Path(name)
