@@ -1,5 +1,7 @@
 """Compiled loops against plain Python."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -88,3 +90,12 @@ def test_term_frequencies_take_the_narrowest_type():
         postings = invert(counts_of([[0] * times, [1]]), N_TERMS)
         assert postings.term_freqs.dtype == dtype
         assert postings.of(0)[1].tolist() == [times]
+
+
+def test_a_place_where_nothing_can_be_written_only_costs_the_cache():
+    code = (
+        "import numba.core.caching as c; (getattr(c, 'CacheImpl', None) or c._CacheImpl)._locator_classes = []\n"
+        "from prorank_plugins import LexicalIndex; print(LexicalIndex.build(['a cat']).search('cat').ids)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "['0']\n"

@@ -7,13 +7,24 @@ Each has a plain numpy or Python twin in the tests. Machine code is cached on di
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+
+def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile when first called; keep the machine code on disk where there is a place for it."""
+    try:
+        return njit(cache=True, **_OPTIONS)(function)  # type: ignore[no-any-return]
+    except RuntimeError:
+        # Neither the package's folder nor the user's cache can be written to, as in a sealed container.
+        return njit(**_OPTIONS)(function)  # type: ignore[no-any-return]
+
 
 # Documents whose scores fit the second-level cache together (8 bytes each).
 _WINDOW = 16_384
@@ -27,7 +38,7 @@ _TINY = 5e-324
 _FEW = 8
 
 
-@njit(**_OPTIONS)
+@_kernel
 def count_terms(
     tokens: NDArray[np.int32],
     lengths: NDArray[np.int32],
@@ -61,7 +72,7 @@ def count_terms(
     return written
 
 
-@njit(**_OPTIONS)
+@_kernel
 def transpose(
     terms: NDArray[np.int32],
     freqs: NDArray[np.int32],
@@ -82,7 +93,7 @@ def transpose(
             read += 1
 
 
-@njit(**_OPTIONS)
+@_kernel
 def log_entropies(
     indptr: NDArray[np.int64],
     term_freqs: NDArray[np.uint8],
@@ -111,13 +122,13 @@ def log_entropies(
         result[term] = table[low] + math.log(total) if high >= 0 else -np.inf
 
 
-@njit(**_OPTIONS)
+@_kernel
 def _comes_first(score: float, row: int, other_score: float, other_row: int) -> bool:
     """Higher scores first, then lower rows."""
     return score > other_score or (score == other_score and row < other_row)
 
 
-@njit(**_OPTIONS)
+@_kernel
 def _sift_down(
     scores: NDArray[np.float64], rows: NDArray[np.int64], size: int, score: float, row: int
 ) -> None:
@@ -139,7 +150,7 @@ def _sift_down(
     rows[at] = row
 
 
-@njit(**_OPTIONS)
+@_kernel
 def _sift_up(scores: NDArray[np.float64], rows: NDArray[np.int64], at: int, score: float, row: int) -> None:
     """Put an entry in at leaf ``at`` of a heap whose root is the entry that comes last."""
     while at > 0:
@@ -153,7 +164,7 @@ def _sift_up(scores: NDArray[np.float64], rows: NDArray[np.int64], at: int, scor
     rows[at] = row
 
 
-@njit(**_OPTIONS)
+@_kernel
 def _drain(scores: NDArray[np.float64], rows: NDArray[np.int64], size: int) -> None:
     """Turn the heap into a list, best first, in place."""
     while size > 1:
@@ -172,7 +183,7 @@ def make_scratch() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     return np.zeros((4, _WINDOW), np.float64), np.full((2, _WINDOW), -1, np.int64)
 
 
-@njit(**_OPTIONS)
+@_kernel
 def top_k(
     indptr: NDArray[np.int64],
     rows: NDArray[np.int32],
