@@ -26,6 +26,7 @@ bench: $(STAMP)-bench
 	$(BIN)/prorank bench lexical --corpus stdlib
 	$(if $(PRORANK_DATA),$(BIN)/prorank bench lexical --corpus $(PRORANK_DATA)/squad-rt-train --split train)
 	$(if $(PRORANK_DATA),$(BIN)/prorank bench lexical --corpus $(PRORANK_DATA)/wiki-250k)
+	$(BIN)/prorank bench rerank --shape small
 	$(BIN)/prorank bench quality $(if $(PRORANK_DATA),$(addprefix $(PRORANK_DATA)/,$(ENGLISH)) \
 	  $(PRORANK_DATA)/drcd-zh-hant:zh $(foreach code,$(XQUAD),$(PRORANK_DATA)/xquad/$(code):$(code)))
 
@@ -51,6 +52,8 @@ $(STAMP)-dev: pyproject.toml constraints.txt | .venv/bin/python
 $(STAMP)-bench: $(STAMP)-base
 	$(PIP) bm25s tantivy scikit-learn nltk python-dotenv huggingface_hub krovetzstemmer unidecode
 	$(PIP) --no-deps baguetter
+	$(PIP) --editable '.[rerank]' sentence-transformers accelerate onnx onnxruntime onnxscript
+	$(PIP) --no-deps mxbai-rerank batched
 	touch $@
 
 $(STAMP)-docs: $(STAMP)-base

@@ -26,6 +26,8 @@ from prorank_plugins.rerank.weights import read_tensors
 FAMILIES = ("qwen2", "qwen3")
 # Most rows of the MLP computed at a time on a CPU: the wide intermediate stays in the cache.
 _MLP_ROWS = 512
+# Rows of the output embedding that are held in float32 at a time.
+_VOCABULARY_ROWS = 16_384
 
 
 def runs_packed(config: dict[str, Any]) -> bool:
@@ -93,7 +95,8 @@ class PackedModel:
             raise ModelError(f"{folder}/config.json lacks a size or holds a wrong one ({error!r})") from error
         weights = dict(read_tensors(folder))
         self._layers = [self._layer(weights, number, dtype == "int8") for number in range(self.n_layers)]
-        self.embedding = self._take(weights, "embed_tokens.weight").to(device, self.dtype)
+        # Kept as stored, which may be half as large: rows are converted when they are looked up.
+        self.embedding = self._take(weights, "embed_tokens.weight").to(device)
         _check_width("embed_tokens", self.embedding, 1, self.hidden)
         self.norm = self._take(weights, "norm.weight").to(device, self.dtype)
         head = None if config.get("tie_word_embeddings") else weights.get("lm_head.weight")
@@ -134,10 +137,15 @@ class PackedModel:
             return self._take(weights, full).to(self.device, self.dtype)
 
         def fused(names: Sequence[str]) -> Linear:
-            parts = [take(f"{name}.weight") for name in names]
+            stored = [self._take(weights, f"layers.{number}.{name}.weight") for name in names]
+            if len(stored) == 1:
+                weight = stored[0].to(self.device, self.dtype)
+            else:  # joined and converted in one step, without a copy between
+                size = (sum(map(len, stored)), *stored[0].shape[1:])
+                weight = torch.cat(stored, out=torch.empty(size, dtype=self.dtype)).to(self.device)
             biases = [take(f"{name}.bias", required=False) for name in names]
             bias = None if biases[0] is None else torch.cat([part for part in biases if part is not None])
-            return make_linear(torch.cat([part for part in parts if part is not None]), bias, int8)
+            return make_linear(weight, bias, int8)
 
         input_norm, mlp_norm = take("input_layernorm.weight"), take("post_attention_layernorm.weight")
         assert input_norm is not None
@@ -204,7 +212,8 @@ class PackedModel:
     def answer_mass(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """(n_rows,) probability of the answers; the one place where the whole vocabulary is looked at."""
         last = self._last_hidden(rows, None)
-        logits = last @ self._head.to(self.device, torch.float32).T
+        parts = self._head.split(_VOCABULARY_ROWS)
+        logits = torch.cat([last @ part.to(self.device, torch.float32).T for part in parts], -1)
         mass: NDArray[np.float32] = logits.softmax(-1)[:, self._answers].sum(-1).cpu().numpy()
         return mass
 
@@ -230,7 +239,7 @@ class PackedModel:
                 f"the tokenizer gives the id {max(ids)}, the model has {len(self.embedding)} tokens; "
                 "the two are not of the same model"
             )
-        return self.embedding[torch.tensor(ids, device=self.device)]
+        return self.embedding[torch.tensor(ids, device=self.device)].to(self.dtype)
 
     def _qkv(
         self, layer: _Layer, hidden: torch.Tensor, rope: tuple[torch.Tensor, torch.Tensor]

@@ -51,8 +51,8 @@ def add_parser(kinds: Subparsers) -> None:
         "reranking next to mxbai-rerank, sentence-transformers and ONNX Runtime",
         _EXAMPLES,
         "Score the candidates of one query with every library that is installed, on one thread and each in "
-        "its own process, in turn. The model has a real shape and random weights; the candidates are cut from "
-        "the documentation of Python's standard library. Prints a table with ratios and writes it as "
+        "its own process, in turn. The model has a real shape and random weights; the candidates are cut "
+        "from the documentation of Python's standard library. Prints a table with ratios and writes it as "
         "Markdown and JSON.",
     )
     parser.add_argument("--shape", choices=_SHAPES, default="small", help="of the model (default: small)")

@@ -17,8 +17,15 @@ from prorank_plugins.evaluation.timing import ratio
 Results: TypeAlias = "dict[str, list[Measured]]"
 """Every round of each contestant, by label."""
 
-_LIBRARIES = ("prorank-plugins", "torch", "transformers", "tokenizers", "mxbai-rerank", "sentence-transformers",
-              "onnxruntime")  # fmt: skip
+_LIBRARIES = (
+    "prorank-plugins",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "mxbai-rerank",
+    "sentence-transformers",
+    "onnxruntime",
+)
 
 
 @dataclass(frozen=True, eq=False)
