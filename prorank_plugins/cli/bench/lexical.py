@@ -11,6 +11,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from prorank_plugins.cli.bench.common import (
+    at_least_1,
+    engine_names,
+    library_versions,
+    load_average,
+    say,
+    write_text,
+)
 from prorank_plugins.cli.options import Subparsers, add_command
 
 # numpy and numba read these when they are first imported, so the measuring process is started with them.
@@ -45,8 +53,8 @@ def add_parser(kinds: Subparsers) -> None:
         "folder in the BEIR layout (default: stdlib)",
     )
     parser.add_argument("--split", default="test", help="split of a BEIR folder (default: test)")
-    parser.add_argument("--queries", type=_at_least_1, default=1000, help="most queries (default: 1000)")
-    parser.add_argument("--rounds", type=_at_least_1, default=5, help="measured rounds (default: 5)")
+    parser.add_argument("--queries", type=at_least_1, default=1000, help="most queries (default: 1000)")
+    parser.add_argument("--rounds", type=at_least_1, default=5, help="measured rounds (default: 5)")
     parser.add_argument("--k", type=_numbers, default=[10, 100], help="documents asked for (default: 10,100)")
     parser.add_argument("--engines", type=_engines, default=_engines(_ENGINES), help=f"default: {_ENGINES}")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of queries (default: 0)")
@@ -73,15 +81,15 @@ def _run_here(arguments: argparse.Namespace) -> int:
     from prorank_plugins.cli.bench.engines import choose_engines
     from prorank_plugins.cli.bench.measure import measure
 
-    load = _load_average()
+    load = load_average()
     corpus = load_corpus(arguments.corpus, arguments.split, arguments.queries, arguments.seed)
     engines, skipped = choose_engines(arguments.engines, len(corpus.texts))
     for sentence in skipped:
-        _say(f"left out: {sentence}")
+        say(f"left out: {sentence}")
     # The corpus lives as long as the process: garbage collection during a build need not visit it.
     gc.collect()
     gc.freeze()
-    results = measure(engines, corpus, arguments.k, arguments.rounds, _say)
+    results = measure(engines, corpus, arguments.k, arguments.rounds, say)
     setting = tables.Setting(
         corpus=corpus.name,
         n_docs=len(corpus.texts),
@@ -92,14 +100,14 @@ def _run_here(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         command=shlex.join(["prorank", "bench", *_words(arguments, Path(arguments.corpus).name)]),
         machine=tables.describe_machine(),
-        versions=tables.library_versions(),
-        load=load + _load_average(),
+        versions=library_versions(tables.LIBRARIES),
+        load=load + load_average(),
         skipped=skipped,
     )
     page = tables.as_markdown(setting, results)
-    _write(arguments.output / f"lexical-{corpus.name}.md", page)
+    write_text(arguments.output / f"lexical-{corpus.name}.md", page)
     record = json.dumps(tables.as_json(setting, results), indent=1, ensure_ascii=False)
-    _write(arguments.output / f"lexical-{corpus.name}.json", record + "\n")
+    write_text(arguments.output / f"lexical-{corpus.name}.json", record + "\n")
     print(page)
     return 0
 
@@ -112,39 +120,9 @@ def _words(arguments: argparse.Namespace, corpus: str) -> list[str]:
     return [*words, "--seed", str(arguments.seed)]
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    _say(f"wrote {path}")
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
-
-
-def _load_average() -> list[float]:
-    try:
-        return [os.getloadavg()[0]]
-    except (AttributeError, OSError):
-        return []  # not on this system
-
-
-def _at_least_1(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"found {number}, expected at least 1")
-    return number
-
-
 def _numbers(text: str) -> list[int]:
-    return [_at_least_1(part) for part in text.split(",")]
+    return [at_least_1(part) for part in text.split(",")]
 
 
 def _engines(text: str) -> list[str]:
-    names = text.split(",")
-    known = _ENGINES.split(",")
-    for name in names:
-        if name not in known:
-            raise argparse.ArgumentTypeError(f"found {name!r}, expected some of {_ENGINES}")
-    # All are compared with this package, so it always takes part, first.
-    return ["prorank", *(name for name in dict.fromkeys(names) if name != "prorank")]
+    return engine_names(text, _ENGINES.split(","))

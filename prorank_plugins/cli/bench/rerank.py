@@ -14,6 +14,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prorank_plugins.cli.bench.common import (
+    at_least_1,
+    engine_names,
+    library_versions,
+    load_average,
+    say,
+    write_text,
+)
 from prorank_plugins.cli.options import Subparsers, add_command
 from prorank_plugins.core.errors import ProRankError
 
@@ -57,9 +65,9 @@ def add_parser(kinds: Subparsers) -> None:
     )
     parser.add_argument("--shape", choices=_SHAPES, default="small", help="of the model (default: small)")
     parser.add_argument(
-        "--documents", type=_at_least_1, default=100, help="candidates of the query (default: 100)"
+        "--documents", type=at_least_1, default=100, help="candidates of the query (default: 100)"
     )
-    parser.add_argument("--rounds", type=_at_least_1, default=3, help="measured rounds (default: 3)")
+    parser.add_argument("--rounds", type=at_least_1, default=3, help="measured rounds (default: 3)")
     parser.add_argument("--engines", type=_engines, default=_engines(_ENGINES), help=f"default: {_ENGINES}")
     parser.add_argument(
         "--tokenizer",
@@ -85,18 +93,18 @@ def run(arguments: argparse.Namespace) -> int:
     from prorank_plugins.evaluation.stdlib import stdlib_documents
     from prorank_plugins.evaluation.timing import machine
 
-    load = _load_average()
+    load = load_average()
     contestants, skipped = choose_contestants(arguments.engines)
     for sentence in skipped:
-        _say(f"left out: {sentence}")
+        say(f"left out: {sentence}")
     texts = [document.text for document in stdlib_documents()]
     with tempfile.TemporaryDirectory(prefix="prorank-bench-") as name:
         folder = Path(name)
-        _say(f"making a model of the shape {arguments.shape}")
+        say(f"making a model of the shape {arguments.shape}")
         make_model(folder, SHAPES[arguments.shape], arguments.tokenizer, texts)
         workload = make_workload(folder, texts, arguments.documents, arguments.seed)
         if any(contestant.engine is Onnx for contestant in contestants):
-            _say("exporting the graph for ONNX Runtime")
+            say("exporting the graph for ONNX Runtime")
             _call("rerank_export", [str(folder)], "")
         results = _measure(contestants, folder, workload, arguments.rounds)
     setting = tables.Setting(
@@ -107,14 +115,14 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         command=_command(arguments),
         machine=machine(),
-        versions=tables.library_versions(),
-        load=load + _load_average(),
+        versions=library_versions(tables.LIBRARIES),
+        load=load + load_average(),
         skipped=skipped,
     )
     page = tables.as_markdown(setting, results)
-    _write(arguments.output / f"rerank-{arguments.shape}.md", page)
+    write_text(arguments.output / f"rerank-{arguments.shape}.md", page)
     record = json.dumps(tables.as_json(setting, results), indent=1, ensure_ascii=False)
-    _write(arguments.output / f"rerank-{arguments.shape}.json", record + "\n")
+    write_text(arguments.output / f"rerank-{arguments.shape}.json", record + "\n")
     print(page)
     return 0
 
@@ -138,7 +146,7 @@ def _measure(contestants: Sequence[Contestant], folder: Path, workload: Workload
             results[label].append(measured)
             # Chosen once: later rounds try no other size, and their peak memory is that of this one.
             jobs[label] = replace(jobs[label], batch_sizes=(measured.batch_size,))
-            _say(f"round {turn + 1}, {label}: {measured.seconds:.1f} s")
+            say(f"round {turn + 1}, {label}: {measured.seconds:.1f} s")
     return results
 
 
@@ -168,35 +176,5 @@ def _command(arguments: argparse.Namespace) -> str:
     return shlex.join(words)
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    _say(f"wrote {path}")
-
-
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
-
-
-def _load_average() -> list[float]:
-    try:
-        return [os.getloadavg()[0]]
-    except (AttributeError, OSError):
-        return []  # not on this system
-
-
-def _at_least_1(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"found {number}, expected at least 1")
-    return number
-
-
 def _engines(text: str) -> list[str]:
-    names = text.split(",")
-    known = _ENGINES.split(",")
-    for name in names:
-        if name not in known:
-            raise argparse.ArgumentTypeError(f"found {name!r}, expected some of {_ENGINES}")
-    # All are compared with this package, so it always takes part, first.
-    return ["prorank", *(name for name in dict.fromkeys(names) if name != "prorank")]
+    return engine_names(text, _ENGINES.split(","))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any, TypeAlias
 
@@ -17,7 +16,7 @@ from prorank_plugins.evaluation.timing import ratio
 Results: TypeAlias = "dict[str, list[Measured]]"
 """Every round of each contestant, by label."""
 
-_LIBRARIES = (
+LIBRARIES = (
     "prorank-plugins",
     "torch",
     "transformers",
@@ -55,17 +54,6 @@ class Setting:
     versions: dict[str, str]
     load: list[float]
     skipped: list[str]
-
-
-def library_versions() -> dict[str, str]:
-    """Releases of the libraries that take part, as far as they are installed."""
-    found: dict[str, str] = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def kendall_tau(first: Sequence[float], second: Sequence[float]) -> float:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from prorank_plugins.cli.bench.engines import BASELINE
 from prorank_plugins.cli.bench.measure import Results, Rounds
 from prorank_plugins.evaluation.timing import Timing, machine, ratio
 
-_LIBRARIES = ("prorank-plugins", "numba", "bm25s", "scipy", "tantivy", "baguetter")
+LIBRARIES = ("prorank-plugins", "numba", "bm25s", "scipy", "tantivy", "baguetter")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,17 +49,6 @@ class Setting:
 def describe_machine() -> dict[str, str | int]:
     """The machine as in `prorank_plugins.evaluation.timing.machine`."""
     return machine()
-
-
-def library_versions() -> dict[str, str]:
-    """Releases of the libraries that take part, as far as they are installed."""
-    found: dict[str, str] = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def as_json(setting: Setting, results: Results) -> dict[str, Any]:
