@@ -202,14 +202,14 @@ class ProRankReranker:
             ConfigError: a query or text that is no str.
             ModelError: a score that is not finite.
         """
-        scores, _, _ = self._score_texts([(query, _listed(texts))], instruction, progress)
+        scores, _ = self._score_texts([(query, _listed(texts))], instruction, progress)
         return scores
 
     def score_spans(
         self, query: str, texts: Sequence[str], instruction: str | None = None, progress: bool = False
     ) -> list[SpanScore]:
         """`score`, with the characters each score is due to: a window, or without chunking the whole text."""
-        scores, winners, _ = self._score_texts([(query, _listed(texts))], instruction, progress)
+        scores, winners = self._score_texts([(query, _listed(texts))], instruction, progress)
         return [
             SpanScore(score, span.start_char, span.end_char)
             for score, span in zip(scores.tolist(), winners, strict=True)
@@ -229,7 +229,7 @@ class ProRankReranker:
         groups = [(query, [listed[row][1] for row in rows]) for query, rows in rows_of.items()]
         scores = np.empty(len(listed), np.float32)
         order = [row for rows in rows_of.values() for row in rows]
-        scores[order], _, _ = self._score_texts(groups, instruction, progress)
+        scores[order], _ = self._score_texts(groups, instruction, progress)
         return scores
 
     def rerank(
@@ -328,8 +328,8 @@ class ProRankReranker:
 
     def _score_texts(
         self, groups: Sequence[tuple[str, list[str]]], instruction: str | None, progress: bool
-    ) -> tuple[NDArray[np.float32], list[Span], list[int]]:
-        """Scores, winning windows and numbers of windows of all texts, group after group."""
+    ) -> tuple[NDArray[np.float32], list[Span]]:
+        """Scores and winning windows of all texts, group after group."""
         windows: list[list[Span]] = []
         pieces: list[tuple[str, list[str]]] = []
         for query, texts in groups:
@@ -344,9 +344,9 @@ class ProRankReranker:
         scores = self._score_pieces(pieces, instruction or self.instruction, progress)
         counts = [len(of_text) for of_text in windows]
         if self.chunking is None:
-            return scores, [of_text[0] for of_text in windows], counts
+            return scores, [of_text[0] for of_text in windows]
         documents, winners = aggregate_scores(scores, counts, self.chunking)
-        return documents, [w[i] for w, i in zip(windows, winners.tolist(), strict=True)], counts
+        return documents, [w[i] for w, i in zip(windows, winners.tolist(), strict=True)]
 
     def _windows(self, text: str) -> list[Span]:
         if self.chunking is None:
