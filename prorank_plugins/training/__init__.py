@@ -1,0 +1,1 @@
+"""Training of ProRank rerankers: data, losses, loops."""
