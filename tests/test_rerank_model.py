@@ -17,7 +17,8 @@ from prorank_plugins.core.errors import ModelError
 from prorank_plugins.rerank.batching import plan_batches
 from prorank_plugins.rerank.causal_lm import TransformersModel
 from prorank_plugins.rerank.encoding import Labels
-from prorank_plugins.rerank.packed import PackedModel, runs_packed
+from prorank_plugins.rerank.families import find_family
+from prorank_plugins.rerank.packed import PackedModel
 from prorank_plugins.rerank.scheduling import RowGroup, Scheduler
 from tests import tiny_models
 
@@ -25,16 +26,21 @@ CPU = torch.device("cpu")
 LABELS = Labels(positive=16, negative=15)
 TOLERANCE = 1e-5
 VARIANTS = {
-    "tied": {},
-    "untied": {"tie_word_embeddings": False},
-    "a key head per query head": {"num_key_value_heads": 4},
-    "one key head, head_dim given": {"num_key_value_heads": 1, "head_dim": 24},
-    "one layer": {"num_hidden_layers": 1},
-    "small theta": {"rope_theta": 10000.0, "rms_norm_eps": 1e-3},
-    "qwen3": {"model_type": "qwen3", "head_dim": 32},
-    "qwen3 untied, with biases": {
+    "tied": (tiny_models.qwen, {}),
+    "untied": (tiny_models.qwen, {"tie_word_embeddings": False}),
+    "a key head per query head": (tiny_models.qwen, {"num_key_value_heads": 4}),
+    "one key head, head_dim given": (tiny_models.qwen, {"num_key_value_heads": 1, "head_dim": 24}),
+    "one layer": (tiny_models.qwen, {"num_hidden_layers": 1}),
+    "small theta": (tiny_models.qwen, {"rope_theta": 10000.0, "rms_norm_eps": 1e-3}),
+    "qwen3": (tiny_models.qwen, {"model_type": "qwen3", "head_dim": 32}),
+    "qwen3 untied, with biases": (tiny_models.qwen, {
         "model_type": "qwen3", "attention_bias": True, "tie_word_embeddings": False, "num_key_value_heads": 4,
-    },
+    }),
+    "bert": (tiny_models.bert, {}),
+    "bert untied, one layer": (tiny_models.bert, {"tie_word_embeddings": False, "num_hidden_layers": 1}),
+    "bert, two heads, wide": (tiny_models.bert, {
+        "num_attention_heads": 2, "intermediate_size": 300, "layer_norm_eps": 1e-3, "type_vocab_size": 1,
+    }),
 }  # fmt: skip
 FALLBACK = {
     "Llama": {},
@@ -60,14 +66,15 @@ def full_logits(folder, rows):
 
 def load(folder, dtype="float32", labels=LABELS):
     config = json.loads((folder / "config.json").read_text())
-    assert runs_packed(config)
+    assert find_family(config) is not None
     return PackedModel(folder, config, labels, CPU, dtype)
 
 
 @pytest.fixture(scope="module", params=VARIANTS.values(), ids=VARIANTS)
 def packed(request, tmp_path_factory):
     """A packed model with the logits that transformers gives for ROWS."""
-    folder = tiny_models.qwen(tmp_path_factory.mktemp("packed") / "model", **request.param)
+    make, changes = request.param
+    folder = make(tmp_path_factory.mktemp("packed") / "model", **changes)
     return load(folder), full_logits(folder, ROWS)
 
 
@@ -215,7 +222,7 @@ def test_int8_is_finite_and_agrees_roughly(folder, model):
     ],
 )
 def test_only_what_is_computed_exactly_runs_packed(change, packs):
-    assert runs_packed({"model_type": "qwen2", **change}) is packs
+    assert (find_family({"model_type": "qwen2", **change}) is not None) is packs
 
 
 def test_the_rope_parameters_of_transformers_5_are_read(folder, tmp_path, model):
@@ -235,7 +242,7 @@ def other(request, tmp_path_factory):
     """A model of another family with the logits that transformers gives for ROWS."""
     folder = tmp_path_factory.mktemp("other") / request.param
     tiny_models.of_transformers(folder, request.param, **FALLBACK[request.param])
-    assert not runs_packed(json.loads((folder / "config.json").read_text()))
+    assert find_family(json.loads((folder / "config.json").read_text())) is None
     return TransformersModel(folder, LABELS, CPU, "float32"), full_logits(folder, ROWS)
 
 

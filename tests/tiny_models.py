@@ -127,7 +127,7 @@ def random_weights(shapes: Iterable[tuple[str, tuple[int, ...]]], seed: int) -> 
     for name, shape in sorted(shapes):
         values = state.standard_normal(shape).astype(np.float32)
         if len(shape) == 1:
-            values = values * 0.1 + (1.0 if "norm" in name and name.endswith("weight") else 0.0)
+            values = values * 0.1 + (1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0)
         else:
             values *= 0.25 if "embed" in name or "lm_head" in name else shape[1] ** -0.5
         weights[name] = torch.from_numpy(values)
@@ -152,6 +152,58 @@ def qwen(folder: Path, seed: int = 0, tokenizer: str | None = None, **changes: A
     config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
     (folder / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
     save_file(random_weights(_shapes(config), seed), folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def _bert_shapes(config: dict[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names and shapes of the tensors that ``BertLMHeadModel.save_pretrained`` writes."""
+    hidden, wide, n_tokens = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
+
+    def dense(name: str, n_out: int, n_in: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield name + ".weight", (n_out, n_in)
+        yield name + ".bias", (n_out,)
+
+    def norm(name: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        yield name + ".LayerNorm.weight", (hidden,)
+        yield name + ".LayerNorm.bias", (hidden,)
+
+    yield "bert.embeddings.word_embeddings.weight", (n_tokens, hidden)
+    yield "bert.embeddings.position_embeddings.weight", (config["max_position_embeddings"], hidden)
+    yield "bert.embeddings.token_type_embeddings.weight", (config["type_vocab_size"], hidden)
+    yield from norm("bert.embeddings")
+    for number in range(config["num_hidden_layers"]):
+        layer = f"bert.encoder.layer.{number}."
+        for part in ("query", "key", "value"):
+            yield from dense(f"{layer}attention.self.{part}", hidden, hidden)
+        yield from dense(layer + "attention.output.dense", hidden, hidden)
+        yield from norm(layer + "attention.output")
+        yield from dense(layer + "intermediate.dense", wide, hidden)
+        yield from dense(layer + "output.dense", hidden, wide)
+        yield from norm(layer + "output")
+    yield from dense("cls.predictions.transform.dense", hidden, hidden)
+    yield from norm("cls.predictions.transform")
+    yield "cls.predictions.bias", (n_tokens,)
+    if not config["tie_word_embeddings"]:
+        yield from dense("cls.predictions.decoder", n_tokens, hidden)
+
+
+def bert(folder: Path, seed: int = 0, tokenizer: str | None = None, **changes: Any) -> Path:
+    """Write a folder of a BERT model that is a causal decoder; the folder."""
+    n_tokens = write_tokenizer(folder, tokenizer)
+    config: dict[str, Any] = {
+        "model_type": "bert", "architectures": ["BertLMHeadModel"], "is_decoder": True,
+        "vocab_size": n_tokens, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "max_position_embeddings": 512,
+        "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "tie_word_embeddings": True,
+        "pad_token_id": n_tokens - 3, "torch_dtype": "float32",
+    }  # fmt: skip
+    config |= changes
+    (folder / "config.json").write_text(json.dumps(config, indent=1), "utf-8")
+    weights = random_weights(_bert_shapes(config), seed)
+    if not config["tie_word_embeddings"]:
+        weights["cls.predictions.decoder.bias"] = weights["cls.predictions.bias"].clone()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
     return folder
 
 

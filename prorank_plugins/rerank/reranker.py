@@ -456,9 +456,10 @@ def _reload(arguments: dict[str, Any], calibration: Calibration | None) -> ProRa
 
 
 def _load_model(folder: Path, config: dict[str, Any], labels: Any, device: Any, dtype: str) -> ScoringModel:
-    from prorank_plugins.rerank.packed import PackedModel, runs_packed
+    from prorank_plugins.rerank.families import find_family
+    from prorank_plugins.rerank.packed import PackedModel
 
-    if runs_packed(config):
+    if find_family(config) is not None:
         return PackedModel(folder, config, labels, device, dtype)
     from prorank_plugins.rerank.causal_lm import TransformersModel
 

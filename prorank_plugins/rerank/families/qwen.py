@@ -1,0 +1,158 @@
+"""Qwen2, Qwen2.5 and Qwen3: RMS norms before each half of a layer, rotated positions, SwiGLU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from prorank_plugins.rerank.families.family import Head, cache_sized
+from prorank_plugins.rerank.families.stored import StoredWeights
+from prorank_plugins.rerank.linear import Linear
+
+Rotation = tuple[torch.Tensor, torch.Tensor]
+
+
+def is_exact(config: Mapping[str, Any]) -> bool:
+    """Whether `Qwen` computes a configuration exactly."""
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    plain_rope = rope.get("rope_type", rope.get("type", "default")) == "default"
+    return (
+        config.get("hidden_act", "silu") == "silu"
+        and not config.get("use_sliding_window", False)
+        and plain_rope
+    )
+
+
+@dataclass(frozen=True)
+class _Layer:
+    input_norm: torch.Tensor
+    qkv: Linear
+    query_norm: torch.Tensor | None
+    key_norm: torch.Tensor | None
+    output: Linear
+    mlp_norm: torch.Tensor
+    gate_up: Linear
+    down: Linear
+
+
+class Qwen:
+    """The layers of a Qwen2 or Qwen3 model; a `Family`.
+
+    Args:
+        config: ``config.json``.
+        weights: named as transformers names them.
+    """
+
+    n_positions: int | None = None
+
+    def __init__(self, config: Mapping[str, Any], weights: StoredWeights) -> None:
+        self.n_layers = int(config["num_hidden_layers"])
+        self.hidden = int(config["hidden_size"])
+        self.wide = int(config["intermediate_size"])
+        self.heads = int(config["num_attention_heads"])
+        self.kv_heads = int(config.get("num_key_value_heads") or self.heads)
+        self.head_dim = int(config.get("head_dim") or self.hidden // self.heads)
+        self.eps = float(config["rms_norm_eps"])
+        rope = config.get("rope_parameters") or {}
+        self.theta = float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
+        weights = weights.within("model.")
+        self.device, self.dtype = weights.device, weights.dtype
+        self._layers = [self._layer(weights, number) for number in range(self.n_layers)]
+        # Kept as stored, which may be half as large: rows are converted when they are looked up.
+        self.embedding = weights.stored("embed_tokens.weight", None, self.hidden).to(self.device)
+        self.n_tokens = len(self.embedding)
+        self.norm = weights.tensor("norm.weight", self.hidden)
+        tied = config.get("tie_word_embeddings") or not weights.has("lm_head.weight")
+        self.head = Head(
+            self.embedding if tied else weights.stored("lm_head.weight", self.n_tokens, self.hidden)
+        )
+        self._table = self._rotations(0)
+
+    def _layer(self, weights: StoredWeights, number: int) -> _Layer:
+        name = f"layers.{number}"
+        sizes = {
+            f"{name}.self_attn.q_proj": self.heads * self.head_dim,
+            f"{name}.self_attn.k_proj": self.kv_heads * self.head_dim,
+            f"{name}.self_attn.v_proj": self.kv_heads * self.head_dim,
+        }
+        output = f"{name}.self_attn.o_proj"
+
+        def norm(part: str, size: int) -> torch.Tensor:
+            return weights.tensor(f"{name}.{part}.weight", size)
+
+        def biased(names: Mapping[str, int]) -> list[str]:
+            return [part for part in names if weights.has(f"{part}.bias")]
+
+        has_norms = weights.has(f"{name}.self_attn.q_norm.weight")
+        return _Layer(
+            input_norm=norm("input_layernorm", self.hidden),
+            qkv=weights.linear(self.hidden, sizes, list(sizes) if biased(sizes) else ()),
+            query_norm=norm("self_attn.q_norm", self.head_dim) if has_norms else None,
+            key_norm=norm("self_attn.k_norm", self.head_dim) if has_norms else None,
+            output=weights.linear(
+                self.heads * self.head_dim, {output: self.hidden}, biased({output: self.hidden})
+            ),
+            mlp_norm=norm("post_attention_layernorm", self.hidden),
+            gate_up=weights.linear(
+                self.hidden, {f"{name}.mlp.gate_proj": self.wide, f"{name}.mlp.up_proj": self.wide}
+            ),
+            down=weights.linear(self.wide, {f"{name}.mlp.down_proj": self.hidden}),
+        )
+
+    def _rotations(self, length: int) -> Rotation:
+        """(length, head_dim) cosines and sines."""
+        even = torch.arange(0, self.head_dim, 2, dtype=torch.float32) / self.head_dim
+        angles = torch.outer(torch.arange(length, dtype=torch.float32), 1.0 / self.theta**even)
+        angles = torch.cat((angles, angles), 1)
+        return angles.cos().to(self.device, self.dtype), angles.sin().to(self.device, self.dtype)
+
+    def embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """See `Family`."""
+        return self.embedding[ids].to(self.dtype)
+
+    def prepare(self, positions: torch.Tensor, longest: int) -> Rotation:
+        """(n_tokens, 1, head_dim) cosines and sines."""
+        table = self._table  # another thread may put a table of another length there at any time
+        if len(table[0]) < longest:
+            table = self._table = self._rotations(max(1024, 2 * longest))
+        cos, sin = table
+        return cos[positions][:, None], sin[positions][:, None]
+
+    def attention_inputs(
+        self, number: int, hidden: torch.Tensor, prepared: Rotation
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """See `Family`; queries and keys are rotated."""
+        layer, n = self._layers[number], len(hidden)
+        sizes = [self.heads * self.head_dim, self.kv_heads * self.head_dim, self.kv_heads * self.head_dim]
+        query, key, value = torch.split(layer.qkv(self._norm(hidden, layer.input_norm)), sizes, -1)
+        query, key = query.view(n, self.heads, self.head_dim), key.view(n, self.kv_heads, self.head_dim)
+        if layer.query_norm is not None and layer.key_norm is not None:
+            query, key = self._norm(query, layer.query_norm), self._norm(key, layer.key_norm)
+        value = value.view(n, self.kv_heads, self.head_dim)
+        return _rotate(query, prepared), _rotate(key, prepared), value
+
+    def after_attention(self, number: int, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        """See `Family`."""
+        layer = self._layers[number]
+        hidden = layer.output(mixed.reshape(len(hidden), -1)).add_(hidden)
+        for part in cache_sized(hidden):
+            gate, up = layer.gate_up(self._norm(part, layer.mlp_norm)).chunk(2, -1)
+            part += layer.down(F.silu(gate, inplace=True).mul_(up))
+        return hidden
+
+    def final(self, hidden: torch.Tensor) -> torch.Tensor:
+        """See `Family`."""
+        return self._norm(hidden, self.norm).float()
+
+    def _norm(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(hidden, (hidden.shape[-1],), weight, self.eps)
+
+
+def _rotate(states: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+    cos, sin = rotation
+    left, right = states.chunk(2, -1)
+    return states * cos + torch.cat((-right, left), -1) * sin

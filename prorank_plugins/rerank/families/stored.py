@@ -1,0 +1,88 @@
+"""Tensors of a model folder by name, checked against the sizes that its configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from prorank_plugins.core.errors import ModelError
+from prorank_plugins.rerank.linear import Linear, make_linear
+
+
+class StoredWeights:
+    """What a family builds its layers from.
+
+    Args:
+        folder: named in errors.
+        tensors: by their stored names.
+        device: where the model runs.
+        dtype: a name in `prorank_plugins.rerank.devices.DTYPES`.
+    """
+
+    def __init__(
+        self, folder: Path, tensors: Mapping[str, torch.Tensor], device: torch.device, dtype: str
+    ) -> None:
+        self.folder, self.device = folder, device
+        self.dtype: torch.dtype = torch.float32 if dtype == "int8" else getattr(torch, dtype)
+        self._int8 = dtype == "int8"
+        self._tensors = tensors
+        self._prefix = ""
+
+    def within(self, prefix: str) -> StoredWeights:
+        """The same with names that may, or may not, begin with a prefix."""
+        inner = StoredWeights(self.folder, self._tensors, self.device, "float32")
+        inner.dtype, inner._int8, inner._prefix = self.dtype, self._int8, prefix
+        return inner
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a tensor."""
+        return self._prefix + name in self._tensors or name in self._tensors
+
+    def stored(self, name: str, *shape: int | None) -> torch.Tensor:
+        """A tensor as it is stored.
+
+        Args:
+            name: without the prefix.
+            shape: expected; None for a size that may be any but 0.
+
+        Raises:
+            ModelError: missing, or of another shape.
+        """
+        found = self._tensors.get(self._prefix + name, self._tensors.get(name))
+        if found is None:
+            raise ModelError(f"the weights lack {name}; download or export the model again")
+        fits = len(found.shape) == len(shape) and all(
+            size > 0 if wanted is None else size == wanted
+            for size, wanted in zip(found.shape, shape, strict=True)
+        )
+        if not fits:
+            wanted = " x ".join("any" if size is None else str(size) for size in shape)
+            raise ModelError(
+                f"{name} has shape {' x '.join(map(str, found.shape))}, config.json asks for {wanted}; "
+                "download or export the model again"
+            )
+        return found
+
+    def tensor(self, name: str, *shape: int | None) -> torch.Tensor:
+        """`stored`, in the model's number format and on its device."""
+        return self.stored(name, *shape).to(self.device, self.dtype)
+
+    def linear(self, n_in: int, outputs: Mapping[str, int], biases: Sequence[str] = ()) -> Linear:
+        """One linear layer made of several with the same input.
+
+        Args:
+            n_in: columns of each.
+            outputs: name of each weight without ``.weight``, with its rows.
+            biases: names, without ``.bias``, of those that have one; all or none.
+        """
+        stored = [self.stored(f"{name}.weight", n_out, n_in) for name, n_out in outputs.items()]
+        if len(stored) == 1:
+            weight = stored[0].to(self.device, self.dtype)
+        else:  # joined and converted in one step, without a copy between
+            joined = torch.empty(sum(outputs.values()), n_in, dtype=self.dtype)
+            weight = torch.cat(stored, out=joined).to(self.device)
+        assert not biases or list(biases) == list(outputs)
+        parts = [self.tensor(f"{name}.bias", outputs[name]) for name in biases]
+        return make_linear(weight, torch.cat(parts) if parts else None, self._int8)
