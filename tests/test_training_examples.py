@@ -72,6 +72,8 @@ def test_later_changes_to_the_callers_list_do_not_reach_the_group():
         (("q", ["a"], [1], [float("-inf")]), "teacher_scores[0] is -inf; expected a finite number"),
         (("q", ["a"], 1), "grades is int 1; expected a sequence of numbers"),
         (("q", "abc", [1, 0, 0]), "documents is str 'abc'; expected a sequence of texts"),
+        (("q", {"a": 1}, [1]), "documents is dict {'a': 1}; expected a sequence of texts"),
+        (("q", ["a"], {1}), "grades is set {1}; expected a sequence of numbers"),
         (("q", ["a", 7], [1, 0]), "documents[1] is int 7; expected a str"),
         ((None, ["a"], [1]), "query is NoneType None; expected a str"),
         (("q", ["a", "b", "a"], [1, 0, 0]), "a positive among the negatives: str 'a'"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -124,8 +124,8 @@ class RankingGroup:
 
 
 def _items(values: Any, name: str, kind: str) -> tuple[Any, ...]:
-    """The values as a tuple; a single text is refused, whose items would be its letters."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    """The values as a tuple; refused are a single text, whose items are letters, and what has no order."""
+    if isinstance(values, (str, bytes, Mapping, Set)) or not isinstance(values, Iterable):
         raise ConfigError(
             f"RankingGroup.{name} is {_short(values)}; expected a sequence of {kind}. Put it in a list"
         )
