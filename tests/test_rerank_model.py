@@ -15,7 +15,7 @@ import transformers
 
 from prorank_plugins.core.errors import ModelError
 from prorank_plugins.rerank.batching import plan_batches
-from prorank_plugins.rerank.causal_lm import TransformersModel
+from prorank_plugins.rerank.causal_lm import TransformersModel, load_causal_lm
 from prorank_plugins.rerank.encoding import Labels
 from prorank_plugins.rerank.families import find_family
 from prorank_plugins.rerank.packed import PackedModel
@@ -270,7 +270,7 @@ def test_the_fallback_agrees_with_the_packed_pass(folder, model):
 
 
 def test_int8_is_refused_for_other_families(folder):
-    with pytest.raises(ModelError, match="dtype 'int8' is for the Qwen2 and Qwen3 families"):
+    with pytest.raises(ModelError, match="dtype 'int8' is for families with a forward pass of our own"):
         TransformersModel(folder, LABELS, CPU, "int8")
 
 
@@ -279,6 +279,51 @@ def test_weights_that_another_family_lacks_are_not_made_up(tmp_path):
     tiny_models.change(folder, lambda weights: weights.pop("model.norm.weight"))
     with pytest.raises(ModelError, match=r"lack model\.norm\.weight"):
         TransformersModel(folder, LABELS, CPU, "float32")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_causal_model_is_loaded_in_the_format_asked_for_and_ready_to_score(tmp_path, dtype):
+    folder = tiny_models.of_transformers(tmp_path / "llama", "Llama")
+    model = load_causal_lm(folder, dtype, CPU)
+    assert {parameter.dtype for parameter in model.parameters()} == {dtype}
+    assert not model.training
+
+
+@pytest.mark.parametrize("is_decoder", [False, None])
+def test_an_encoder_is_not_loaded_as_a_causal_model(tmp_path, is_decoder):
+    changes = {} if is_decoder is None else {"is_decoder": is_decoder}
+    folder = tiny_models.bert(tmp_path / "encoder", **changes)
+    if is_decoder is None:
+        config = json.loads((folder / "config.json").read_text())
+        del config["is_decoder"]
+        (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"is an encoder \(bert\)"):
+        TransformersModel(folder, LABELS, CPU, "float32")
+
+
+def test_a_bert_decoder_is_loaded_as_a_causal_model(tmp_path):
+    folder = tiny_models.bert(tmp_path / "decoder")
+    load_causal_lm(folder, torch.float32, CPU)
+
+
+def test_weights_of_another_shape_are_refused(tmp_path):
+    folder = tiny_models.of_transformers(tmp_path / "llama", "Llama")
+    tiny_models.change(folder, lambda weights: weights.update({"model.norm.weight": torch.ones(7)}))
+    with pytest.raises(ModelError, match="transformers cannot load"):
+        load_causal_lm(folder, torch.float32, CPU)
+
+
+def test_code_that_comes_with_a_model_is_not_run(tmp_path):
+    folder = tiny_models.of_transformers(tmp_path / "foreign", "Llama")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {
+        "model_type": "foreign",
+        "auto_map": {"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "evil.py").write_text("raise SystemExit('the code was run')")
+    with pytest.raises(ModelError, match="transformers cannot load"):
+        load_causal_lm(folder, torch.float32, CPU)
 
 
 def test_damaged_weights_of_another_family_are_refused(tmp_path):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,56 @@ from numpy.typing import NDArray
 from prorank_plugins.core.errors import ModelError
 from prorank_plugins.core.extras import require
 from prorank_plugins.rerank.encoding import Labels
+
+
+def load_causal_lm(folder: Path, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+    """The model of transformers for a folder, in evaluation mode.
+
+    No code that comes with the model is run and no pickle is read.
+
+    Args:
+        folder: with ``config.json`` and ``*.safetensors``.
+        dtype: of all weights.
+        device: where it is put.
+
+    Raises:
+        ModelError: transformers cannot load it, a weight is missing or of another shape, or the model is an
+            encoder, whose tokens look at what follows them.
+        MissingExtraError: transformers is not installed.
+    """
+    damaged = require("safetensors", "rerank", "A model").SafetensorError
+    library = require("transformers", "rerank", "A model of a family without a forward pass of our own")
+    try:
+        model, report = library.AutoModelForCausalLM.from_pretrained(
+            str(folder), dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, damaged) as error:
+        raise ModelError(f"transformers cannot load {folder} ({error})") from error
+    if missing := sorted(report["missing_keys"]):
+        # transformers would go on with random numbers in their place.
+        raise ModelError(f"the weights in {folder} lack {missing[0]}; download or export the model again")
+    model = model.to(device).eval()
+    if _looks_ahead(model):
+        raise ModelError(
+            f"{folder} is an encoder ({model.config.model_type}): its tokens look at what follows them. Give a "
+            'causal model; the config.json of a BERT that was trained as a decoder has "is_decoder": true'
+        )
+    loaded: torch.nn.Module = model
+    return loaded
+
+
+@torch.inference_mode()
+def _looks_ahead(model: Any) -> bool:
+    """Whether the first position's state depends on the tokens after it."""
+    n_tokens, padding = model.get_input_embeddings().num_embeddings, model.config.pad_token_id
+    ids = [number for number in range(min(4, n_tokens)) if number != padding]
+    if len(ids) < 3:
+        return False
+    first, one, other = ids[:3]
+    rows = torch.tensor([[first, one, one], [first, other, other]], device=model.device)
+    states = model.base_model(input_ids=rows, use_cache=False).last_hidden_state[:, 0].float()
+    difference, size = (states[0] - states[1]).abs().max(), states[0].abs().max()
+    return bool(difference > 0.01 * size)
 
 
 class TransformersModel:
@@ -35,26 +85,13 @@ class TransformersModel:
 
     def __init__(self, folder: Path, labels: Labels, device: torch.device, dtype: str) -> None:
         if dtype == "int8":
-            raise ModelError("dtype 'int8' is for the Qwen2 and Qwen3 families; use 'float32' for this model")
-        damaged = require("safetensors", "rerank", "ProRankReranker").SafetensorError
-        library = require("transformers", "rerank", "A model of another family than Qwen2 and Qwen3")
-        try:
-            model, report = library.AutoModelForCausalLM.from_pretrained(
-                str(folder),
-                dtype=getattr(torch, dtype),
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
+            raise ModelError(
+                "dtype 'int8' is for families with a forward pass of our own; use 'float32' for this model"
             )
-        except (OSError, ValueError, RuntimeError, KeyError, ImportError, damaged) as error:
-            raise ModelError(f"transformers cannot load {folder} ({error})") from error
-        if missing := sorted(report["missing_keys"]):
-            # transformers would go on with random numbers in their place.
-            raise ModelError(f"the weights in {folder} lack {missing[0]}; download or export the model again")
         self.device = device
-        self._model = model.to(device).eval()
+        self._model = model = cast(Any, load_causal_lm(folder, getattr(torch, dtype), device))
         self._answers = [label for label in (labels.positive, labels.negative) if label is not None]
-        head = self._model.get_output_embeddings()
+        head = model.get_output_embeddings()
         self._head, self._bias = head.weight, getattr(head, "bias", None)
         self._softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
         self._scale = float(getattr(model.config, "logit_scale", None) or 1.0)
