@@ -330,5 +330,5 @@ def test_damaged_weights_of_another_family_are_refused(tmp_path):
     folder = tiny_models.of_transformers(tmp_path / "llama", "Llama")
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match="transformers cannot load"):
+    with pytest.raises(ModelError, match="model.safetensors cannot be read"):
         TransformersModel(folder, LABELS, CPU, "float32")

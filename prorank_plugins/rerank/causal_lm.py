@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from prorank_plugins.core.errors import ModelError
 from prorank_plugins.core.extras import require
 from prorank_plugins.rerank.encoding import Labels
+from prorank_plugins.rerank.weights import has_quantised_weights, read_tensors
 
 
 def load_causal_lm(folder: Path, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
@@ -24,7 +25,7 @@ def load_causal_lm(folder: Path, dtype: torch.dtype, device: torch.device) -> to
     No code that comes with the model is run and no pickle is read.
 
     Args:
-        folder: with ``config.json`` and ``*.safetensors``.
+        folder: with ``config.json`` and ``*.safetensors``, quantised or not.
         dtype: of all weights.
         device: where it is put.
 
@@ -35,10 +36,20 @@ def load_causal_lm(folder: Path, dtype: torch.dtype, device: torch.device) -> to
     """
     damaged = require("safetensors", "rerank", "A model").SafetensorError
     library = require("transformers", "rerank", "A model of a family without a forward pass of our own")
+    given = {"dtype": dtype, "use_safetensors": True, "output_loading_info": True}
     try:
-        model, report = library.AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
-        )
+        if has_quantised_weights(folder):
+            config = library.AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+            kind = library.MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+            model, report = kind.from_pretrained(
+                None, config=config, state_dict=dict(read_tensors(folder)), **given
+            )
+        else:
+            model, report = library.AutoModelForCausalLM.from_pretrained(
+                str(folder), trust_remote_code=False, **given
+            )
+    except ModelError:
+        raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, damaged) as error:
         raise ModelError(f"transformers cannot load {folder} ({error})") from error
     if missing := sorted(report["missing_keys"]):
@@ -47,8 +58,8 @@ def load_causal_lm(folder: Path, dtype: torch.dtype, device: torch.device) -> to
     model = model.to(device).eval()
     if _looks_ahead(model):
         raise ModelError(
-            f"{folder} is an encoder ({model.config.model_type}): its tokens look at what follows them. Give a "
-            'causal model; the config.json of a BERT that was trained as a decoder has "is_decoder": true'
+            f"{folder} is an encoder ({model.config.model_type}): its tokens look at what follows them. Give "
+            'a causal model; the config.json of a BERT that was trained as a decoder has "is_decoder": true'
         )
     loaded: torch.nn.Module = model
     return loaded

@@ -62,12 +62,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_tensors(folder: Path) -> Iterator[tuple[str, Any]]:
-    """(name, tensor) of every weight in the folder's safetensors files.
+    """(name, tensor) of every weight in the folder's safetensors files, quantised ones multiplied out.
 
     Raises:
         ModelError: there are none, or one cannot be read. Pickled weights are not read.
     """
     safetensors = require("safetensors", "rerank", "ProRankReranker")
+    from prorank_plugins.rerank.quantised import dequantised, is_quantised
+
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(
@@ -76,12 +78,34 @@ def read_tensors(folder: Path) -> Iterator[tuple[str, Any]]:
     for file in files:
         try:
             with safetensors.safe_open(str(file), framework="pt") as source:
+                if is_quantised(source, file):
+                    yield from dequantised(source, file)
+                    continue
                 for name in source.keys():  # noqa: SIM118 - not a mapping
                     yield name, source.get_tensor(name)
         except (OSError, safetensors.SafetensorError) as error:
             raise ModelError(
                 f"{file} cannot be read ({error}); download or export the model again"
             ) from error
+
+
+def has_quantised_weights(folder: Path) -> bool:
+    """Whether `prorank_plugins.rerank.quantised` wrote the folder's safetensors files.
+
+    Raises:
+        ModelError: one cannot be read.
+    """
+    safetensors = require("safetensors", "rerank", "ProRankReranker")
+    from prorank_plugins.rerank.quantised import is_quantised
+
+    try:
+        for file in sorted(folder.glob("*.safetensors")):
+            with safetensors.safe_open(str(file), framework="pt") as source:
+                if is_quantised(source, file):
+                    return True
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(f"{file} cannot be read ({error}); download or export the model again") from error
+    return False
 
 
 def weights_digest(folder: Path) -> str:

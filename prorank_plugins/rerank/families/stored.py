@@ -48,11 +48,16 @@ class StoredWeights:
             shape: expected; None for a size that may be any but 0.
 
         Raises:
-            ModelError: missing, or of another shape.
+            ModelError: missing, of another shape, or quantised by another program.
         """
         found = self._tensors.get(self._prefix + name, self._tensors.get(name))
         if found is None:
             raise ModelError(f"the weights lack {name}; download or export the model again")
+        if not found.is_floating_point() or found.element_size() == 1:
+            raise ModelError(
+                f"{name} holds {found.dtype} numbers of an unknown quantisation; give the model with float "
+                "weights, or as quantise_folder writes it"
+            )
         fits = len(found.shape) == len(shape) and all(
             size > 0 if wanted is None else size == wanted
             for size, wanted in zip(found.shape, shape, strict=True)
