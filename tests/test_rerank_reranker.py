@@ -7,6 +7,7 @@ import json
 import logging
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +20,12 @@ import torch
 
 from prorank_plugins.core.documents import Document
 from prorank_plugins.core.errors import ConfigError, ModelError, ProRankError
+from prorank_plugins.rerank import weights
+from prorank_plugins.rerank.calibration import Temperature
 from prorank_plugins.rerank.prompt import PRORANK
 from prorank_plugins.rerank.reranker import ProRankReranker
+from prorank_plugins.rerank.settings import Settings
+from prorank_plugins.rerank.weights import find_folder
 from tests import tiny_models
 
 TEXTS = [
@@ -426,7 +431,46 @@ def test_a_model_that_the_hub_does_not_give_is_an_error_that_says_what_to_do(mon
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(ModelError, match=r"cannot be loaded from the hub \(no connection\)") as found:
         load("someone/some-model")
-    assert "prorank-nano" in str(found.value)
+    assert "or 'prorank-nano', the small model that comes with this package" in str(found.value)
+
+
+@pytest.fixture
+def shipped(folder, tmp_path, monkeypatch):
+    """A model in the place of the one that comes with the package, its files not to be written to."""
+    place = tmp_path / "installed" / "prorank-nano"
+    tiny_models.copy(folder, place)
+    Settings(PRORANK, 512).write(place)
+    for file in place.iterdir():
+        file.chmod(0o444)
+    monkeypatch.setattr(weights, "_SHIPPED", place.parent)
+    return place
+
+
+def test_prorank_nano_is_the_model_that_comes_with_the_package(shipped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prorank-nano").mkdir()  # a folder of this name has to be asked for by its path
+    assert find_folder("prorank-nano") == shipped
+    assert find_folder("./prorank-nano") == Path("prorank-nano")
+    assert load("prorank-nano").name == "prorank-nano"
+
+
+def test_a_reranker_of_prorank_nano_can_be_saved_and_pickled(shipped, tmp_path):
+    reranker = load("prorank-nano")
+    expected = reranker.score("q", ["a", "b c"])
+    reranker.calibration = Temperature(2.0)
+    reranker.save(tmp_path / "saved")
+    assert all(file.stat().st_mode & 0o200 for file in (tmp_path / "saved").iterdir())
+    saved = load(tmp_path / "saved")
+    assert saved.max_length == 512
+    assert saved.calibration == reranker.calibration
+    np.testing.assert_array_equal(saved.score("q", ["a", "b c"]), expected)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(reranker)).score("q", ["a", "b c"]), expected)
+
+
+def test_a_package_without_the_model_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "_SHIPPED", tmp_path)
+    with pytest.raises(ModelError, match="prorank-nano does not ship with this release"):
+        load("prorank-nano")
 
 
 def test_every_error_is_of_one_family():

@@ -88,7 +88,7 @@ def quantise_folder(source: Path, target: Path) -> None:
             save_file(_quantised(file), unfinished / file.name, {"format": "pt", MARK: FORMAT})
         for file in source.iterdir():
             if file.suffix in _COPIED and not file.name.endswith(_INDEX):
-                shutil.copy2(file, unfinished / file.name)
+                shutil.copyfile(file, unfinished / file.name)
         if target.exists():
             target.rmdir()
         unfinished.rename(target)

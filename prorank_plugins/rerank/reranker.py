@@ -320,7 +320,8 @@ class ProRankReranker:
         target.mkdir(parents=True, exist_ok=True)
         for file in source.iterdir():
             if file.suffix in {".json", ".safetensors", ".model", ".txt"}:
-                shutil.copy2(file, target / file.name)
+                # Not their permissions: those of an installed model may forbid to write.
+                shutil.copyfile(file, target / file.name)
         calibration = None if self.calibration is None else self.calibration.to_json()
         Settings(self.prompt, self.max_length, calibration).write(target)
 

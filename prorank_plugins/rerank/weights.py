@@ -14,20 +14,27 @@ from prorank_plugins.core.extras import require
 NANO = "prorank-nano"
 DEFAULT_MODEL = "mixedbread-ai/mxbai-rerank-base-v2"
 
+_SHIPPED = Path(__file__).parents[1] / "models"
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt"]
 
 
 def find_folder(name_or_path: str) -> Path:
     """The local folder of a model: the path itself, or a snapshot from the Hugging Face hub.
 
+    ``"prorank-nano"`` is always the model that comes with the package, whatever the working directory holds;
+    a folder of that name is ``"./prorank-nano"``.
+
     Raises:
         ModelError: no such folder, and nothing of that name can be loaded.
     """
+    if name_or_path == NANO:
+        shipped = _SHIPPED / NANO
+        if not (shipped / "config.json").is_file():
+            raise ModelError(f"{NANO} does not ship with this release; give a model folder or a hub name")
+        return shipped
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return path
-    if name_or_path == NANO:
-        raise ModelError(f"{NANO} does not ship with this release; give a model folder or a hub name")
     looks_local = path.is_absolute() or name_or_path.startswith((".", "~")) or name_or_path.count("/") > 1
     if looks_local:
         raise ModelError(f"there is no model folder {name_or_path}; check the path")
@@ -39,8 +46,8 @@ def find_folder(name_or_path: str) -> Path:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"{name_or_path!r} is no local folder and cannot be loaded from the hub ({reason}). Give a "
-            f"folder that holds the model; {NANO!r} is the name of the small model that needs no network, in "
-            "releases that ship it."
+            f"folder that holds the model, or {NANO!r}, the small model that comes with this package and "
+            "needs no network."
         ) from error
 
 
