@@ -10,7 +10,9 @@
      ├─ IndexFormatError (ValueError)        a saved index of another kind, version or analyzer
      ├─ CorruptIndexError (ValueError)       a saved index is incomplete or damaged
      ├─ MissingExtraError (ImportError)      an optional dependency is not installed
-     └─ ModelError (RuntimeError)            a model cannot be loaded or used
+     ├─ ModelError (RuntimeError)            a model cannot be loaded or used
+     ├─ TrainingError (RuntimeError)         a training run cannot go on
+     └─ CheckpointError (ValueError)         a checkpoint is incomplete, damaged or of another run
 
 Each message says what was found, what was expected and what to do.
 """
@@ -56,3 +58,11 @@ class MissingExtraError(ProRankError, ImportError):
 
 class ModelError(ProRankError, RuntimeError):
     """A model or its tokenizer cannot be loaded, or gives no usable score."""
+
+
+class TrainingError(ProRankError, RuntimeError):
+    """A training run cannot go on; what it had saved before is kept."""
+
+
+class CheckpointError(ProRankError, ValueError):
+    """A checkpoint is incomplete, damaged, or belongs to another run."""

@@ -23,11 +23,13 @@ class Settings:
         prompt: the prompt.
         max_length: tokens of query and document.
         calibration: JSON data of a calibration, or None.
+        training: how the model was trained, as JSON data, or None; for the record only.
     """
 
     prompt: Prompt
     max_length: int
     calibration: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] | None = None
 
     def write(self, folder: Path) -> None:
         """Write ``prorank.json``."""
@@ -36,6 +38,7 @@ class Settings:
             "prompt": self.prompt.to_json(),
             "max_length": self.max_length,
             "calibration": None if self.calibration is None else dict(self.calibration),
+            "training": None if self.training is None else dict(self.training),
         }
         (folder / FILE).write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
@@ -57,6 +60,7 @@ def read_settings(folder: Path) -> Settings | None:
                 f"{file} has format_version {version!r}; this release reads up to {FORMAT_VERSION}. "
                 "Upgrade prorank-plugins."
             )
-        return Settings(Prompt.from_json(data["prompt"]), int(data["max_length"]), data.get("calibration"))
+        prompt, max_length = Prompt.from_json(data["prompt"]), int(data["max_length"])
+        return Settings(prompt, max_length, data.get("calibration"), data.get("training"))
     except (ValueError, TypeError, KeyError, ConfigError) as error:
         raise ModelError(f"{file} cannot be read ({error}); export the model again") from error

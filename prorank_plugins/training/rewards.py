@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-
 from prorank_plugins.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
+
     from prorank_plugins.training.examples import RelevanceExample
 
 RewardFunction: TypeAlias = "Callable[[int | None, RelevanceExample], float]"
@@ -75,6 +75,8 @@ def reward_table(
         ConfigError: no rewards, a weight that is not a finite number, or a function that returned something
             else than a finite number.
     """
+    import torch  # here, so that the rewards' names can be known without it
+
     if not rewards:
         raise ConfigError(
             "rewards are empty; give at least one, such as {'accuracy': (accuracy_reward, 1.0)}"
