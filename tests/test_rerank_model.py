@@ -18,8 +18,11 @@ from prorank_plugins.rerank.batching import plan_batches
 from prorank_plugins.rerank.causal_lm import TransformersModel, load_causal_lm
 from prorank_plugins.rerank.encoding import Labels
 from prorank_plugins.rerank.families import find_family
+from prorank_plugins.rerank.last_logits import LastLogits
 from prorank_plugins.rerank.packed import PackedModel
+from prorank_plugins.rerank.reranker import ProRankReranker
 from prorank_plugins.rerank.scheduling import RowGroup, Scheduler
+from prorank_plugins.rerank.weights import model_positions
 from tests import tiny_models
 
 CPU = torch.device("cpu")
@@ -46,7 +49,12 @@ FALLBACK = {
     "Llama": {},
     "Gemma2": {"final_logit_softcapping": 3.0, "query_pre_attn_scalar": 16, "sliding_window": 16},
     "Phi": {"partial_rotary_factor": 0.5},
+    "Granite": {"logits_scaling": 4.0, "residual_multiplier": 0.5},
+    "Cohere": {"logit_scale": 0.25},
+    "Roberta": {"is_decoder": True, "hidden_act": "gelu"},
+    "GPT2": {"n_positions": 512},
 }
+LINEAR = {"Llama", "Gemma2", "Phi", "Granite", "Cohere", "GPT2"}
 
 
 def random_rows(lengths, seed=0):
@@ -243,21 +251,82 @@ def other(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("other") / request.param
     tiny_models.of_transformers(folder, request.param, **FALLBACK[request.param])
     assert find_family(json.loads((folder / "config.json").read_text())) is None
-    return TransformersModel(folder, LABELS, CPU, "float32"), full_logits(folder, ROWS)
+    return request.param, TransformersModel(folder, LABELS, CPU, "float32"), full_logits(folder, ROWS)
 
 
 def test_other_families_have_the_scores_of_their_full_logits(other):
-    model, logits = other
+    _, model, logits = other
     expected = logits[:, 16] - logits[:, 15]
     np.testing.assert_allclose(model.score(ROWS), expected, rtol=0, atol=TOLERANCE)
     alone = np.concatenate([model.score([row]) for row in ROWS])
     np.testing.assert_allclose(alone, expected, rtol=0, atol=TOLERANCE)
 
 
+def test_the_short_way_is_taken_where_the_output_embedding_is_all_there_is(other):
+    family, model, _ = other
+    assert model._logits.is_linear == (family in LINEAR)
+
+
 def test_the_answers_mass_of_other_families_is_their_softmax(other):
-    model, logits = other
+    _, model, logits = other
     odds = np.exp(logits.astype(np.float64))
     np.testing.assert_allclose(model.answer_mass(ROWS), odds[:, [15, 16]].sum(1) / odds.sum(1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["Granite", "Roberta"])
+def test_half_precision_of_other_families_agrees_with_float32(tmp_path, family):
+    folder = tiny_models.of_transformers(tmp_path / family, family, **FALLBACK[family])
+    rows = random_rows(range(10, 60), seed=5)
+    exact, found = (
+        TransformersModel(folder, LABELS, CPU, dtype).score(rows) for dtype in ("float32", "bfloat16")
+    )
+    assert np.abs(exact - found).mean() < 0.1 * exact.std()
+
+
+def test_a_head_that_no_attribute_tells_of_is_the_models_own(tmp_path):
+    folder = tiny_models.of_transformers(tmp_path / "llama", "Llama")
+    model = load_causal_lm(folder, torch.float32, CPU)
+    model.lm_head.register_forward_hook(lambda module, inputs, output: output.pow(3))
+    found = LastLogits(model, [16, 15])
+    assert not found.is_linear
+    expected = full_logits(folder, ROWS) ** 3
+    np.testing.assert_allclose(found.of_answers(ROWS), expected[:, [16, 15]], rtol=1e-4, atol=TOLERANCE)
+    np.testing.assert_allclose(found.of_vocabulary(ROWS), expected, rtol=1e-4, atol=TOLERANCE)
+
+
+def test_a_model_without_a_body_of_its_own_is_asked_for_all_its_logits(tmp_path):
+    folder = tiny_models.of_transformers(tmp_path / "llama", "Llama")
+    model = load_causal_lm(folder, torch.float32, CPU)
+    model.base_model_prefix = ""
+    assert model.base_model is model
+    logits = full_logits(folder, ROWS)
+    np.testing.assert_allclose(
+        LastLogits(model, [16, 15]).of_vocabulary(ROWS), logits, rtol=0, atol=TOLERANCE
+    )
+
+
+def test_a_row_may_be_as_long_as_the_positions_that_roberta_has_left(tmp_path):
+    folder = tiny_models.of_transformers(
+        tmp_path / "roberta", "Roberta", max_position_embeddings=300, **FALLBACK["Roberta"]
+    )
+    reranker = ProRankReranker.from_pretrained(folder, device="cpu", check=False)
+    assert np.isfinite(reranker.score("a question", ["many words " * 500])).all()
+    positions = model_positions(folder, json.loads((folder / "config.json").read_text()))
+    assert positions == 300 - 3
+    model = TransformersModel(folder, LABELS, CPU, "float32")
+    ids = [number for number in range(600) if number != 2]
+    assert np.isfinite(model.score([ids[:positions]])).all()
+    with pytest.raises((IndexError, RuntimeError)):  # one more would have no position
+        model.score([ids[: positions + 1]])
+
+
+def test_ids_that_the_model_has_not_are_refused(tmp_path):
+    folder = tiny_models.of_transformers(tmp_path / "llama", "Llama")
+    model = TransformersModel(folder, LABELS, CPU, "float32")
+    with pytest.raises(ModelError, match="the two are not of the same model"):
+        model.score([[1, 99_999]])
+    with pytest.raises(ModelError, match="they are of two models"):
+        TransformersModel(folder, Labels(99_999, 15), CPU, "float32")
 
 
 def test_the_fallback_agrees_with_the_packed_pass(folder, model):

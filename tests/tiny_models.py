@@ -222,7 +222,7 @@ def of_transformers(
     if family == "Phi":
         del small["head_dim"]
     config = getattr(transformers, family + "Config")(**(small | changes))
-    model = getattr(transformers, family + "ForCausalLM")(config)
+    model = transformers.AutoModelForCausalLM.from_config(config)
     fill(model, seed)
     model.save_pretrained(folder, safe_serialization=True)
     return folder

@@ -1,13 +1,13 @@
 """Any causal language model, through transformers: for families without a forward pass of our own.
 
-Still last position only and no vocabulary logits: two rows of the output embedding.
+Still last position only and, where the output embedding is all there is after it, two rows of that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from prorank_plugins.core.errors import ModelError
 from prorank_plugins.core.extras import require
 from prorank_plugins.rerank.encoding import Labels
+from prorank_plugins.rerank.last_logits import LastLogits
 from prorank_plugins.rerank.weights import has_quantised_weights, read_tensors
 
 
@@ -100,48 +101,21 @@ class TransformersModel:
                 "dtype 'int8' is for families with a forward pass of our own; use 'float32' for this model"
             )
         self.device = device
-        self._model = model = cast(Any, load_causal_lm(folder, getattr(torch, dtype), device))
         self._answers = [label for label in (labels.positive, labels.negative) if label is not None]
-        head = model.get_output_embeddings()
-        self._head, self._bias = head.weight, getattr(head, "bias", None)
-        self._softcap: float | None = getattr(model.config, "final_logit_softcapping", None)
-        self._scale = float(getattr(model.config, "logit_scale", None) or 1.0)
+        self._logits = LastLogits(load_causal_lm(folder, getattr(torch, dtype), device), self._answers)
 
     def prefill(self, ids: Sequence[int]) -> Any:
         """Not offered; see `can_share`."""
         raise NotImplementedError("transformers models are run on whole rows")
 
-    @torch.inference_mode()
     def score(self, rows: Sequence[Sequence[int]], shared: Any | None = None) -> NDArray[np.float32]:
         """(n_rows,) scores; see `ScoringModel.score`."""
         assert shared is None
-        logits = self._logits(self._last_hidden(rows), self._answers)
+        logits = self._logits.of_answers(rows)
         scores = logits[:, 0] - logits[:, 1] if len(self._answers) == 2 else logits[:, 0]
         return np.asarray(scores.cpu().numpy(), np.float32)
 
-    @torch.inference_mode()
     def answer_mass(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """(n_rows,) probability of the answers."""
-        mass = self._logits(self._last_hidden(rows), None).softmax(-1)[:, self._answers].sum(-1)
+        mass = self._logits.of_vocabulary(rows).softmax(-1)[:, self._answers].sum(-1)
         return np.asarray(mass.cpu().numpy(), np.float32)
-
-    def _last_hidden(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        # Right padding: causal attention never looks at it, and positions count from 0 in every row.
-        longest = max(map(len, rows))
-        ids = torch.tensor([[*row, *([0] * (longest - len(row)))] for row in rows], device=self.device)
-        lengths = torch.tensor([len(row) for row in rows], device=self.device)
-        mask = (torch.arange(longest, device=self.device)[None] < lengths[:, None]).long()
-        states = self._model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        last: torch.Tensor = states[torch.arange(len(rows), device=self.device), lengths - 1]
-        return last.float()
-
-    def _logits(self, last: torch.Tensor, answers: list[int] | None) -> torch.Tensor:
-        """Logits of the answers, or of the whole vocabulary for None, in float32."""
-        weight = (self._head if answers is None else self._head[answers]).float()
-        logits = last @ weight.T * self._scale
-        if self._bias is not None:
-            logits = logits + (self._bias if answers is None else self._bias[answers]).float()
-        if self._softcap:
-            logits = torch.tanh(logits / self._softcap) * self._softcap
-        result: torch.Tensor = logits
-        return result

@@ -36,7 +36,13 @@ from prorank_plugins.rerank.prompt import Prompt, preset_for
 from prorank_plugins.rerank.scheduling import RowGroup, Scheduler
 from prorank_plugins.rerank.settings import Settings, read_settings
 from prorank_plugins.rerank.tokens import PieceTokenizer
-from prorank_plugins.rerank.weights import DEFAULT_MODEL, find_folder, read_config, weights_digest
+from prorank_plugins.rerank.weights import (
+    DEFAULT_MODEL,
+    find_folder,
+    model_positions,
+    read_config,
+    weights_digest,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -157,12 +163,8 @@ class ProRankReranker:
             raise ConfigError(f"prompt must be None or a Prompt, found {type(prompt).__name__}")
         tokenizer = PieceTokenizer.from_folder(folder)
         labels = find_labels(prompt, tokenizer)
-        model_length = config.get("max_position_embeddings") or 32_768
-        if not isinstance(model_length, int):
-            raise ModelError(
-                f"{folder}/config.json has max_position_embeddings {model_length!r}, expected an int"
-            )
-        encoder = PairEncoder(prompt, tokenizer, max_length, model_length, allow_special_tokens)
+        positions = model_positions(folder, config)
+        encoder = PairEncoder(prompt, tokenizer, max_length, positions, allow_special_tokens)
         model = _load_model(folder, config, labels, where, number_format)
         reranker = cls(model, encoder, max_batch_tokens or default_budget(where), loaded_with, calibration)
         if check:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,10 @@ from prorank_plugins.core.extras import require
 NANO = "prorank-nano"
 DEFAULT_MODEL = "mixedbread-ai/mxbai-rerank-base-v2"
 
+# Families that count positions from the padding token's id + 1.
+_POSITIONS_AFTER_PADDING = {
+    "camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+}  # fmt: skip
 _SHIPPED = Path(__file__).parents[1] / "models"
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt"]
 
@@ -66,6 +70,21 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ModelError(f"{folder}/config.json holds no JSON object")
     return config
+
+
+def model_positions(folder: Path, config: Mapping[str, Any]) -> int:
+    """Most tokens of a row that a model has positions for; 32,768 where its configuration does not say.
+
+    Raises:
+        ModelError: the configuration holds no number there.
+    """
+    found = config.get("max_position_embeddings") or 32_768
+    if isinstance(found, bool) or not isinstance(found, int):
+        raise ModelError(f"{folder}/config.json has max_position_embeddings {found!r}, expected an int")
+    if config.get("model_type") in _POSITIONS_AFTER_PADDING:
+        padding = config.get("pad_token_id")
+        found -= 1 + (padding if isinstance(padding, int) else 1)
+    return found
 
 
 def read_tensors(folder: Path) -> Iterator[tuple[str, Any]]:
