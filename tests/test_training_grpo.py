@@ -474,7 +474,7 @@ def test_metrics_of_drawn_answers_by_hand():
     assert found == pytest.approx(
         {
             "reward": (1 + 2 + 0 + 2 + 8) / 8,
-            "reward_std": math.sqrt((1 + 0 + 4 * 6) / 8 - (13 / 8) ** 2),
+            "reward_std": math.sqrt((1 + 0 + 4 * 6 - 13**2 / 8) / 7),
             "rewards/format/mean": 7 / 8,
             "rewards/accuracy/mean": 6 / 8,
             "frac_reward_zero_std": 0.5,

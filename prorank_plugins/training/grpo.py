@@ -228,8 +228,7 @@ def expected_advantages(
         return centred
     if scale == "group":
         return centred / (std[:, None] + eps)
-    batch_std = (std.square() + (mean - mean.mean()).square()).mean().sqrt()
-    return centred / (batch_std + eps)
+    return centred / (_batch_std(mean, std) + eps)
 
 
 def exact_loss(
@@ -366,17 +365,17 @@ def warmup_metrics(
         correct = torch.nn.functional.one_hot(truth, 3).float()
         if ids is None:
             answers = judgement_log_probs(logits, labels, temperature)
-            _, std = expected_rewards(answers, table)
-            still = torch.isclose(std, torch.zeros_like(std))
+            mean, std = expected_rewards(answers, table)
+            still, reward_std = torch.isclose(std, torch.zeros_like(std)), _batch_std(mean, std)
             shares = answers.exp()
         else:
             judgements = judgement_of(ids, labels)
-            still = has_equal_rewards(table.gather(1, judgements))
+            rewards = table.gather(1, judgements)
+            still, reward_std = has_equal_rewards(rewards), _sample_std(rewards.flatten()[None], 1).squeeze()
             shares = torch.nn.functional.one_hot(judgements, 3).float().mean(1)
-        mean = (shares * table).sum(1).mean()
         values = {
-            "reward": mean,
-            "reward_std": (shares * (table - mean) ** 2).sum(1).mean().sqrt(),
+            "reward": (shares * table).sum(1).mean(),
+            "reward_std": reward_std,
             **{f"rewards/{name}/mean": (shares * t).sum(1).mean() for name, t in by_function.items()},
             "frac_reward_zero_std": still.float().mean(),
             "format_rate": plain[:, :2].sum(1).mean(),
@@ -397,6 +396,11 @@ def _checked(scale: Scale) -> Scale:
     if scale not in get_args(Scale):
         raise ConfigError(f"unknown scale {scale!r}; expected one of {', '.join(get_args(Scale))}")
     return scale
+
+
+def _batch_std(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """Deviation over a batch of (n,) prompts' rewards: within prompts and between them."""
+    return (std.square() + (mean - mean.mean()).square()).mean().sqrt()
 
 
 def _sample_std(rewards: torch.Tensor, dim: int) -> torch.Tensor:
