@@ -144,8 +144,8 @@ def advantages(rewards: torch.Tensor, scale: Scale = "group", eps: float = 1e-4)
     if _checked(scale) == "none":
         return centred
     if scale == "group":
-        return centred / (_sample_std(rewards, 1) + eps)
-    return centred / (_sample_std(rewards.flatten()[None], 1) + eps)
+        return centred / (_sample_std(rewards) + eps)
+    return centred / (_sample_std(rewards.flatten()[None]) + eps)
 
 
 def has_equal_rewards(rewards: torch.Tensor) -> torch.Tensor:
@@ -340,7 +340,7 @@ def warmup_metrics(
     """Plain numbers about one step, under the names that TRL uses where it has them.
 
     * ``reward``, ``reward_std``, ``rewards/<name>/mean``: total and by function (without weight); of the
-      drawn answers, or in expectation if none were drawn.
+      drawn answers (the deviation over their number - 1), or in expectation if none were drawn.
     * ``frac_reward_zero_std``: share of prompts whose rewards do not vary.
     * ``format_rate``: mean p(0) + p(1) of the model at temperature 1.
     * ``accuracy``: share of prompts whose likelier answer of the set is the label; a tie is an error.
@@ -371,7 +371,7 @@ def warmup_metrics(
         else:
             judgements = judgement_of(ids, labels)
             rewards = table.gather(1, judgements)
-            still, reward_std = has_equal_rewards(rewards), _sample_std(rewards.flatten()[None], 1).squeeze()
+            still, reward_std = has_equal_rewards(rewards), _sample_std(rewards.flatten()[None]).squeeze()
             shares = torch.nn.functional.one_hot(judgements, 3).float().mean(1)
         values = {
             "reward": (shares * table).sum(1).mean(),
@@ -403,11 +403,11 @@ def _batch_std(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
     return (std.square() + (mean - mean.mean()).square()).mean().sqrt()
 
 
-def _sample_std(rewards: torch.Tensor, dim: int) -> torch.Tensor:
-    """Deviation over n - 1 along ``dim``, kept; 0 for a single number."""
-    if rewards.shape[dim] < 2:
-        return torch.zeros_like(rewards[..., :1])
-    return rewards.std(dim, correction=1, keepdim=True)
+def _sample_std(rewards: torch.Tensor) -> torch.Tensor:
+    """(n, 1) deviation of each row over its length - 1; 0 for a single number."""
+    if rewards.shape[1] < 2:
+        return torch.zeros_like(rewards[:, :1])
+    return rewards.std(1, correction=1, keepdim=True)
 
 
 def _is_clipped(ratio: torch.Tensor, weights: torch.Tensor, clip_eps: float) -> torch.Tensor:
