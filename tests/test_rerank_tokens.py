@@ -90,7 +90,8 @@ def test_added_tokens_that_are_not_special_cannot_be_written_by_a_document_eithe
     assert 703 not in tokenizer.encode("<think>", trusted=False)
 
 
-def test_a_control_token_that_is_an_ordinary_piece_of_the_vocabulary_is_dropped_from_text():
+@pytest.mark.parametrize("kind", ["Unigram", "WordLevel"])
+def test_a_control_token_that_is_an_ordinary_piece_of_the_vocabulary_is_not_read_from_text(kind):
     data = {
         "version": "1.0", "truncation": None, "padding": None, "normalizer": None, "pre_tokenizer": None,
         "post_processor": None, "decoder": None,
@@ -99,11 +100,36 @@ def test_a_control_token_that_is_an_ordinary_piece_of_the_vocabulary_is_dropped_
              "normalized": False, "special": True}
         ],
         "model": {"type": "Unigram", "unk_id": 0, "byte_fallback": False,
-                  "vocab": [["<unk>", 0.0], ["</s>", 0.0], ["a", -1.0], ["b", -1.0]]},
+                  "vocab": [[text, -1.0] for text in ["<unk>", "</s>", "a", "b", "</", "s>"]]},
     }  # fmt: skip
+    if kind == "WordLevel":
+        data["model"] = {"type": kind, "vocab": {"<unk>": 0, "</s>": 1, "a": 2, "b": 3}, "unk_token": "<unk>"}
+        data["pre_tokenizer"] = {
+            "type": "Split", "pattern": {"String": "</s>"}, "behavior": "Isolated", "invert": False,
+        }  # fmt: skip
     tokenizer = PieceTokenizer(json.dumps(data))
     assert tokenizer.encode("a</s>b", trusted=True) == [2, 1, 3]
-    assert tokenizer.encode("a</s>b", trusted=False) == [2, 3]
+    # A unigram model spells it with its other pieces; where the whole word is the control token, it goes.
+    assert tokenizer.encode("a</s>b", trusted=False) == ([2, 4, 5, 3] if kind == "Unigram" else [2, 3])
+
+
+def test_what_stands_for_unknown_characters_stays(tmp_path):
+    data = {
+        "version": "1.0", "truncation": None, "padding": None, "normalizer": None, "post_processor": None,
+        "decoder": None, "pre_tokenizer": {"type": "Whitespace"},
+        "added_tokens": [
+            {"id": number, "content": content, "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False, "special": True}
+            for number, content in enumerate(["[PAD]", "[UNK]", "[SEP]"])
+        ],
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                  "max_input_chars_per_word": 100,
+                  "vocab": {token: n for n, token in enumerate(["[PAD]", "[UNK]", "[SEP]", "a", "[", "]"])}},
+    }  # fmt: skip
+    tokenizer = PieceTokenizer(json.dumps(data))
+    assert tokenizer.encode("a 🙂 a", trusted=False) == [3, 1, 3]
+    assert tokenizer.encode("a [SEP]", trusted=True) == [3, 2]
+    assert tokenizer.encode("a [SEP]", trusted=False) == [3, 4, 1, 5]
 
 
 # Pieces

@@ -12,6 +12,7 @@ from typing import Any
 
 from prorank_plugins.core.errors import ModelError
 from prorank_plugins.core.extras import require
+from prorank_plugins.rerank.sentencepiece_file import tokenizer_json
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -37,10 +38,23 @@ class PieceTokenizer:
         added = stripped.get("added_tokens") or []
         # Without added tokens there is nothing that "<|im_end|>" in a document could turn into. Runs of
         # blanks, which some tokenizers list among them, are harmless and stay.
-        blank = [token for token in added if not token.get("special") and not token["content"].strip()]
+        blank = [token for token in added if not token.get("special") and _is_blank(token["content"])]
         stripped.update(added_tokens=blank, post_processor=None, truncation=None, padding=None)
+        if stripped["model"].get("type") == "Unigram":
+            # Its pieces are found in text wherever they stand, so those of control tokens get other names.
+            for token in added:
+                if token not in blank and token["id"] < len(stripped["model"]["vocab"]):
+                    stripped["model"]["vocab"][token["id"]][0] = f"\ufdd0{token['id']}"
         self._plain = library.Tokenizer.from_str(json.dumps(stripped))
-        self._control = frozenset(token["id"] for token in added if token.get("special"))
+        # What stands for unknown characters is no instruction, whatever the list calls it.
+        unknown = stripped["model"].get("unk_token")
+        self._control = frozenset(
+            token["id"]
+            for token in added
+            if token.get("special")
+            and token["content"] != unknown
+            and token["id"] != stripped["model"].get("unk_id")
+        )
         self._trusted.no_truncation()
         self._trusted.no_padding()
         self._remembered: OrderedDict[tuple[str, bool], list[int]] = OrderedDict()
@@ -49,7 +63,9 @@ class PieceTokenizer:
 
     @classmethod
     def from_folder(cls, folder: Path) -> PieceTokenizer:
-        """The tokenizer of a model folder: its ``tokenizer.json``, or whatever transformers makes of it.
+        """The tokenizer of a model folder.
+
+        Its ``tokenizer.json``, what its ``tokenizer.model`` says, or whatever transformers makes of it.
 
         Raises:
             ModelError: there is none that can be read.
@@ -58,7 +74,9 @@ class PieceTokenizer:
         try:
             if file.is_file():
                 return cls(file.read_text("utf-8"))
-            transformers = require("transformers", "rerank", "A SentencePiece tokenizer")
+            if (folder / "tokenizer.model").is_file():
+                return cls(tokenizer_json(folder))
+            transformers = require("transformers", "rerank", "A tokenizer without tokenizer.json")
             fast = transformers.AutoTokenizer.from_pretrained(str(folder), use_fast=True)
             if len(fast.get_vocab()) <= len(fast.get_added_vocab()):
                 # transformers 5 makes an empty one where there are no files.
@@ -134,6 +152,10 @@ class PieceTokenizer:
         if trusted or self._control.isdisjoint(ids):
             return ids
         return [token for token in ids if token not in self._control]
+
+
+def _is_blank(text: str) -> bool:
+    return not text.replace("▁", " ").strip()
 
 
 def _encoded(encode: Callable[..., list[Any]], texts: Sequence[str]) -> list[Any]:
