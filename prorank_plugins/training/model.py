@@ -134,7 +134,9 @@ class TrainableModel:
         if config.dropout is not None:
             _set_dropout(model, config.dropout)
         if config.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            # transformers 5 renamed it.
+            name = "activation" if hasattr(model, "activation_checkpointing_enable") else "gradient"
+            getattr(model, f"{name}_checkpointing_enable")({"use_reentrant": False})
         self._lora = config.lora is not None
         if config.lora is not None:
             model = _with_lora(model, config.lora)
