@@ -93,7 +93,6 @@ def test_half_precision_agrees_with_float32(folder, dtype):
     assert len(set(found.tolist())) == len(rows)
 
 
-@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 def test_int8_is_finite_and_agrees_roughly(folder):
     rows = random_rows(range(10, 60), seed=5)
     exact, found = load(folder).score(rows), load(folder, "int8").score(rows)

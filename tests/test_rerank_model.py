@@ -203,7 +203,6 @@ def test_bfloat16_scores_do_not_tie(folder):
     assert len(set(scores.tolist())) == 200
 
 
-@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 def test_int8_is_finite_and_agrees_roughly(folder, model):
     rows = random_rows(range(10, 60), seed=5)
     exact, found = model.score(rows), load(folder, "int8").score(rows)
