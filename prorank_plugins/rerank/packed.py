@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from prorank_plugins.core.errors import ModelError
-from prorank_plugins.rerank.attention import Rectangle
+from prorank_plugins.rerank.attention import Kernel, Placement, find_kernel, place_rows
 from prorank_plugins.rerank.encoding import Labels
 from prorank_plugins.rerank.families import find_family
 from prorank_plugins.rerank.families.stored import StoredWeights
@@ -50,6 +50,7 @@ class PackedModel:
         labels: ids of the answers.
         device: a torch device.
         dtype: a name in `prorank_plugins.rerank.devices.DTYPES`; int8 is approximate.
+        kernel: attention of rows of varying length; None takes what torch has, if anything.
 
     Raises:
         ModelError: a weight is missing, of another shape than the configuration says, or not finite.
@@ -58,7 +59,13 @@ class PackedModel:
     can_share = True
 
     def __init__(
-        self, folder: Path, config: dict[str, Any], labels: Labels, device: torch.device, dtype: str
+        self,
+        folder: Path,
+        config: dict[str, Any],
+        labels: Labels,
+        device: torch.device,
+        dtype: str,
+        kernel: Kernel | None = None,
     ) -> None:
         make = find_family(config)
         assert make is not None
@@ -80,6 +87,15 @@ class PackedModel:
             raise ModelError(
                 f"the output embedding of {folder} is not finite; download or export the model again"
             )
+
+        self._kernel = kernel or self._find_kernel()
+
+    @torch.inference_mode()
+    def _find_kernel(self) -> Kernel | None:
+        ids = torch.zeros(1, dtype=torch.long, device=self.device)
+        hidden, prepared = self._family.embed(ids, ids), self._family.prepare(ids, 1)
+        query, key, _ = self._family.attention_inputs(0, hidden, prepared)
+        return find_kernel(query, key)
 
     def _difference(self, rows: torch.Tensor) -> torch.Tensor:
         """Row of the positive answer less that of the negative one, in float32."""
@@ -139,7 +155,7 @@ class PackedModel:
             hidden = family.after_attention(number, hidden, mixed)
         return family.final(hidden)
 
-    def _start(self, rows: Sequence[Sequence[int]], shared: int) -> tuple[Rectangle, torch.Tensor, Any]:
+    def _start(self, rows: Sequence[Sequence[int]], shared: int) -> tuple[Placement, torch.Tensor, Any]:
         """Where the tokens of the rows are, their states before the first layer, their positions."""
         family = self._family
         ids = [token for row in rows for token in row]
@@ -148,7 +164,7 @@ class PackedModel:
                 f"the tokenizer gives the id {max(ids)}, the model has {family.n_tokens} tokens; "
                 "the two are not of the same model"
             )
-        place = Rectangle.of([len(row) for row in rows], shared, self.device)
+        place = place_rows([len(row) for row in rows], shared, self.device, self._kernel)
         if family.n_positions is not None and place.width > family.n_positions:
             raise ModelError(
                 f"a row has {place.width} tokens, the model {family.n_positions} positions; lower max_length"
