@@ -26,6 +26,7 @@ from prorank_plugins.rerank.reranker import ProRankReranker
 from prorank_plugins.rerank.settings import Settings, read_settings
 from prorank_plugins.rerank.tokens import PieceTokenizer
 from prorank_plugins.rerank.weights import find_folder, read_config
+from prorank_plugins.training import attention
 from prorank_plugins.training.config import LoraOptions, TrainingConfig
 
 Pair: TypeAlias = tuple[str, str]
@@ -129,8 +130,7 @@ class TrainableModel:
         mixed = config.dtype == "bfloat16"
         model: Any = load_causal_lm(self.folder, torch.float32, self.device)
         if mixed and self.device.type == "cpu":
-            # Two products of matrices are three times as fast there as the fused attention's backward.
-            model.set_attn_implementation("eager")
+            model.set_attn_implementation(attention.register())
         if config.dropout is not None:
             _set_dropout(model, config.dropout)
         if config.gradient_checkpointing:
@@ -175,7 +175,7 @@ class TrainableModel:
 
     def _run(self, network: torch.nn.Module, rows: Sequence[Sequence[int]]) -> torch.Tensor:
         batches = plan_batches([len(row) for row in rows], self.max_batch_tokens)
-        parts = [network(*self._tensors([rows[place] for place in batch])) for batch in batches]
+        parts = [network(*self.tensors([rows[place] for place in batch])) for batch in batches]
         order = torch.tensor([place for batch in batches for place in batch], device=self.device)
         return torch.cat(parts)[order.argsort()]
 
@@ -188,7 +188,8 @@ class TrainableModel:
         positive = logits[:, self.labels.positive]
         return positive if self.labels.negative is None else positive - logits[:, self.labels.negative]
 
-    def _tensors(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def tensors(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """(n_rows, longest) right-padded ids and (n_rows,) lengths: what the network takes."""
         longest = max(map(len, rows))
         ids = torch.tensor([[*row, *([0] * (longest - len(row)))] for row in rows], device=self.device)
         return ids, torch.tensor([len(row) for row in rows], device=self.device)

@@ -115,29 +115,23 @@ def articles(folder: Path) -> list[str]:
 def cloze_groups(texts: Iterable[str], n_groups: int, n_negatives: int, seed: int) -> Iterator[RankingGroup]:
     """A sentence taken out of a paragraph as the query, what is left as the answer (Lee et al., ACL 2019).
 
-    Negatives are BMX's best among the other paragraphs, as everywhere.
+    Negatives are among BMX's best of the other paragraphs, as everywhere.
     """
     rng = np.random.default_rng(seed)
-    pairs, corpus = [], []
-    for text in texts:
-        paragraphs = [line for line in text.split("\n") if 60 <= len(line.split()) <= 160]
-        corpus += paragraphs
-        for paragraph in paragraphs:
-            sentences = [part for part in _SENTENCE.split(paragraph) if part]
-            if len(sentences) < 3:
-                continue
-            place = int(rng.integers(len(sentences)))
-            if 6 <= len(sentences[place].split()) <= 40:
-                kept = " ".join(sentences[:place] + sentences[place + 1 :])
-                pairs.append((sentences[place].rstrip("."), kept))
-    chosen = rng.choice(len(pairs), min(n_groups, len(pairs)), replace=False).tolist()
-    wanted = [pairs[place] for place in chosen]
-    positives = [positive for _, positive in wanted]
-    # The whole paragraph holds the query's own words: it is no negative.
-    whole = {" ".join(paragraph.split()) for paragraph in corpus}
+    lines = [line for text in texts for line in text.split("\n") if 60 <= len(line.split()) <= 160]
+    corpus = [lines[place] for place in rng.permutation(len(lines))[: 4 * n_groups].tolist()]
+    pairs = []
+    for paragraph in corpus:
+        sentences = [part for part in _SENTENCE.split(paragraph) if part]
+        place = int(rng.integers(max(1, len(sentences))))
+        if len(sentences) >= 3 and 6 <= len(sentences[place].split()) <= 40:
+            kept = " ".join(sentences[:place] + sentences[place + 1 :])
+            pairs.append((sentences[place].rstrip("."), kept))
+    chosen = [pairs[place] for place in rng.permutation(len(pairs))[:n_groups].tolist()]
     yield from mine_negatives(
-        wanted, [*corpus[: 4 * n_groups], *positives], n_negatives=n_negatives, ranks=(1, 30), seed=seed,
-        is_false_negative=lambda query, positive, candidate: query in candidate and candidate in whole,
+        chosen, corpus, n_negatives=n_negatives, ranks=(1, 30), seed=seed,
+        # The paragraph that a query was taken from holds its very words.
+        is_false_negative=lambda query, positive, candidate: query in candidate,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prorank_plugins.cli.bench import lexical, quality, rerank
+from prorank_plugins.cli.bench import ablation, lexical, quality, rerank
 from prorank_plugins.cli.options import Subparsers
 
 
@@ -15,3 +15,4 @@ def add_parser(commands: Subparsers) -> None:
     lexical.add_parser(kinds)
     quality.add_parser(kinds)
     rerank.add_parser(kinds)
+    ablation.add_parser(kinds)
