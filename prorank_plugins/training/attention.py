@@ -38,7 +38,9 @@ def _attend(
 
     Args:
         module: the layer, which says whether it is training.
-        query, key, value: keys and values may have fewer heads.
+        query: of every position.
+        key: of every position, perhaps of fewer heads.
+        value: likewise.
         attention_mask: bool, True where a query may look; None for causal.
         scaling: of the products; None for ``head_dim ** -0.5``.
         dropout: share of weights left out in training.
@@ -49,7 +51,8 @@ def _attend(
         key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
     with torch.autocast(query.device.type, enabled=False):
         scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-        products = torch.matmul(query * scale, key.transpose(2, 3))
+        # Rotated queries and keys may have been promoted to float32.
+        products = torch.matmul((query * scale).to(value.dtype), key.to(value.dtype).transpose(2, 3))
         if options.get("softcap"):
             products = torch.tanh(products / options["softcap"]) * options["softcap"]
         if attention_mask is None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from prorank_plugins.cli.bench.common import at_least_1, library_versions, say, write_text
 from prorank_plugins.cli.options import Subparsers, add_command
+from prorank_plugins.evaluation.timing import machine
 
 if TYPE_CHECKING:
     from prorank_plugins.training.examples import RankingGroup
@@ -107,10 +108,8 @@ def run(args: argparse.Namespace) -> int:
             say(f"seed {seed}, {arm.name}: {found['measures']}")
     kept = [line for line in known if line["settings"] == settings]
     versions = library_versions(["prorank-plugins", "torch", "transformers", "numpy"])
-    machine = (
-        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version}" for name, version in versions.items())
-    )
+    releases = ", ".join(f"{name} {version}" for name, version in versions.items())
+    where = f"{machine()['cpu']}, Python {platform.python_version()}, {releases}"
     draw(kept, [arm.name for arm in ARMS], output / "ablation.png")
     write_text(output / "ablation.md", page(kept, [arm.name for arm in ARMS], settings, where))
     return 0
