@@ -237,6 +237,15 @@ def test_other_families_are_loaded_through_transformers(tmp_path):
 # Format rate
 
 
+def test_a_format_rate_is_the_mean_of_its_pairs(folder):
+    reranker = load(folder)
+    pairs = [(query, text) for query in ("q", "how long") for text in TEXTS]
+    each = [reranker.format_rate([pair]) for pair in pairs]
+    assert reranker.format_rate(pairs) == pytest.approx(np.mean(each), rel=1e-4)
+    with pytest.raises(ConfigError, match="at least one pair"):
+        reranker.format_rate([])
+
+
 def test_a_model_that_was_never_warmed_up_gets_a_warning_with_its_format_rate(folder, caplog):
     with caplog.at_level(logging.WARNING):
         rate = load(folder, check=True).format_rate(

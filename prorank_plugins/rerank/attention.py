@@ -2,7 +2,7 @@
 
 Two ways to the same numbers: `Rectangle` pads rows on the right and runs anywhere; `Ragged` gives the packed
 tokens as they are to a kernel for rows of varying length, on CUDA in half precision. Which one runs is found
-out on the machine (`find_kernel`): a kernel that is missing, or aligns its causal mask otherwise, is not used.
+out on the machine (`find_kernel`): not a kernel that is missing or aligns its causal mask otherwise.
 """
 
 from __future__ import annotations

@@ -58,6 +58,18 @@ def pick_dtype(dtype: str | None, device: Any) -> str:
     return dtype
 
 
+def keep_freed_memory() -> None:
+    """Let the C library keep what tensors on the CPU free, for those that come after them.
+
+    glibc gives large blocks back to the system and gets them anew, page by page (5 % of a pass of a small
+    model), until a block as large has been freed once. It stops learning at 32 MiB. Elsewhere this does
+    nothing.
+    """
+    import torch
+
+    torch.empty(31 * 2**20, dtype=torch.uint8)  # freed at once, and never touched
+
+
 def default_budget(device: Any) -> int:
     """Tokens a batch: few on a CPU, where they stay in the cache, many on a GPU, where they fill it."""
     return 32_768 if device.type == "cuda" else 4_096 if device.type == "mps" else 1_024

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from prorank_plugins.core.errors import ModelError
 from prorank_plugins.rerank.attention import Kernel, Placement, find_kernel, place_rows
+from prorank_plugins.rerank.devices import keep_freed_memory
 from prorank_plugins.rerank.encoding import Labels
 from prorank_plugins.rerank.families import find_family
 from prorank_plugins.rerank.families.stored import StoredWeights
@@ -70,6 +71,8 @@ class PackedModel:
         make = find_family(config)
         assert make is not None
         self.device = device
+        if device.type == "cpu":
+            keep_freed_memory()
         try:
             self._family = make(config, StoredWeights(folder, dict(read_tensors(folder)), device, dtype))
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:

@@ -47,6 +47,8 @@ from prorank_plugins.rerank.weights import (
 _LOG = logging.getLogger(__name__)
 
 _UNTRAINED_BELOW = 0.5
+# Rows whose logits of the whole vocabulary are held at a time.
+_ROWS_OF_LOGITS = 8
 _PROBE = (
     ("capital of France", "Paris is the capital of France."),
     ("capital of France", "Bananas are yellow."),
@@ -303,12 +305,19 @@ class ProRankReranker:
         return expected_calibration_error(self.calibration(scores), labels)
 
     def format_rate(self, pairs: Sequence[tuple[str, str]]) -> float:
-        """Mean probability that the model answers in the prompt's terms at all: p("0") + p("1")."""
+        """Mean probability that the model answers in the prompt's terms at all: p("0") + p("1").
+
+        Raises:
+            ConfigError: there are no pairs.
+        """
+        if not pairs:
+            raise ConfigError("a format rate needs at least one pair, found none")
         rows = []
         for query, text in pairs:
             head = self._encoder.head(query, self.instruction)
             rows.append(self._encoder.row(head, self._encoder.documents([text])[0]))
-        return float(np.mean([self._model.answer_mass([row]) for row in rows]))
+        parts = [rows[start : start + _ROWS_OF_LOGITS] for start in range(0, len(rows), _ROWS_OF_LOGITS)]
+        return float(np.mean(np.concatenate([self._model.answer_mass(part) for part in parts])))
 
     def save(self, path: str | Path) -> None:
         """Write the model with its prompt, length and calibration to a folder that `from_pretrained` loads.

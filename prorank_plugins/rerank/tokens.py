@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +34,22 @@ class PieceTokenizer:
         library = require("tokenizers", "rerank", "ProRankReranker")
         self.definition = definition
         self._trusted = library.Tokenizer.from_str(definition)
-        stripped = json.loads(definition)
-        added = stripped.get("added_tokens") or []
+        added = self._trusted.get_added_tokens_decoder()
         # Without added tokens there is nothing that "<|im_end|>" in a document could turn into. Runs of
         # blanks, which some tokenizers list among them, are harmless and stay.
-        blank = [token for token in added if not token.get("special") and _is_blank(token["content"])]
-        stripped.update(added_tokens=blank, post_processor=None, truncation=None, padding=None)
-        if stripped["model"].get("type") == "Unigram":
-            # Its pieces are found in text wherever they stand, so those of control tokens get other names.
-            for token in added:
-                if token not in blank and token["id"] < len(stripped["model"]["vocab"]):
-                    stripped["model"]["vocab"][token["id"]][0] = f"\ufdd0{token['id']}"
-        self._plain = library.Tokenizer.from_str(json.dumps(stripped))
+        blank = {n for n, token in added.items() if not token.special and _is_blank(token.content)}
         # What stands for unknown characters is no instruction, whatever the list calls it.
-        unknown = stripped["model"].get("unk_token")
-        self._control = frozenset(
-            token["id"]
-            for token in added
-            if token.get("special")
-            and token["content"] != unknown
-            and token["id"] != stripped["model"].get("unk_id")
-        )
+        unknown = getattr(self._trusted.model, "unk_token", None)
+        control = {n for n, token in added.items() if token.special and token.content != unknown}
+        if blank or isinstance(self._trusted.model, library.models.Unigram):
+            stripped = json.loads(definition)
+            control.discard(stripped["model"].get("unk_id"))
+            self._plain = library.Tokenizer.from_str(json.dumps(_stripped(stripped, blank)))
+        else:  # the same without reading the vocabulary again
+            self._plain = library.Tokenizer(self._trusted.model)
+            self._plain.normalizer = self._trusted.normalizer
+            self._plain.pre_tokenizer = self._trusted.pre_tokenizer
+        self._control = frozenset(control)
         self._trusted.no_truncation()
         self._trusted.no_padding()
         self._remembered: OrderedDict[tuple[str, bool], list[int]] = OrderedDict()
@@ -152,6 +147,20 @@ class PieceTokenizer:
         if trusted or self._control.isdisjoint(ids):
             return ids
         return [token for token in ids if token not in self._control]
+
+
+def _stripped(definition: dict[str, Any], kept: Collection[int]) -> dict[str, Any]:
+    """A ``tokenizer.json`` with no other added tokens than those to be kept."""
+    added = definition.get("added_tokens") or []
+    definition.update(post_processor=None, truncation=None, padding=None)
+    definition["added_tokens"] = [token for token in added if token["id"] in kept]
+    if definition["model"].get("type") == "Unigram":
+        # Its pieces are found in text wherever they stand, so those of added tokens get other names.
+        pieces = definition["model"]["vocab"]
+        for token in added:
+            if token["id"] not in kept and token["id"] < len(pieces):
+                pieces[token["id"]][0] = f"\ufdd0{token['id']}"
+    return definition
 
 
 def _is_blank(text: str) -> bool:

@@ -126,14 +126,14 @@ class Qwen:
         self, number: int, hidden: torch.Tensor, prepared: Rotation
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """See `Family`; queries and keys are rotated."""
-        layer, n = self._layers[number], len(hidden)
-        sizes = [self.heads * self.head_dim, self.kv_heads * self.head_dim, self.kv_heads * self.head_dim]
-        query, key, value = torch.split(layer.qkv(self._norm(hidden, layer.input_norm)), sizes, -1)
-        query, key = query.view(n, self.heads, self.head_dim), key.view(n, self.kv_heads, self.head_dim)
+        layer = self._layers[number]
+        joined = layer.qkv(self._norm(hidden, layer.input_norm)).view(len(hidden), -1, self.head_dim)
+        rotated, value = joined[:, : -self.kv_heads], joined[:, -self.kv_heads :]
         if layer.query_norm is not None and layer.key_norm is not None:
-            query, key = self._norm(query, layer.query_norm), self._norm(key, layer.key_norm)
-        value = value.view(n, self.kv_heads, self.head_dim)
-        return _rotate(query, prepared), _rotate(key, prepared), value
+            query, key = rotated[:, : self.heads], rotated[:, self.heads :]
+            rotated = torch.cat((self._norm(query, layer.query_norm), self._norm(key, layer.key_norm)), 1)
+        rotated = _rotate(rotated, prepared)
+        return rotated[:, : self.heads], rotated[:, self.heads :], value
 
     def after_attention(self, number: int, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """See `Family`."""
