@@ -114,3 +114,25 @@ def test_a_signature_lists_its_parts_and_the_versions():
     assert text.startswith("measure:ndcg@10|seed:0|prorank_plugins:")
     assert "numpy:" in text
     assert package_version("no-such-distribution") == "unknown"
+
+
+class Fusing(Canned):
+    """A second stage that takes the first one's scores."""
+
+    def rerank(self, query, documents, k=None, retrieval_scores=None, fusion_weight=0.5):
+        self.fused = (list(retrieval_scores), fusion_weight)
+        return super().rerank(query, documents, k)
+
+
+def test_the_pipeline_hands_the_first_stages_scores_on_when_it_fuses():
+    first, second = Canned(), Fusing()
+    RetrieveThenRerank(first, second, depth=3, fusion_weight=0.25).retrieve("q", 2)
+    scores = [hit.score for hit in first.retrieve("q", 3)]
+    assert second.fused == (scores, 0.25)
+
+
+def test_fusing_needs_a_share_and_a_reranker_that_can():
+    with pytest.raises(ConfigError, match=r"fusion_weight must be None or in \[0, 1\], found 2"):
+        RetrieveThenRerank(Canned(), Fusing(), fusion_weight=2)
+    with pytest.raises(ConfigError, match="Canned does not"):
+        RetrieveThenRerank(Canned(), Canned(), fusion_weight=0.5)

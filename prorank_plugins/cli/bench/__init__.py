@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prorank_plugins.cli.bench import ablation, lexical, quality, rerank
+from prorank_plugins.cli.bench import ablation, lexical, quality, rerank, reranking
 from prorank_plugins.cli.options import Subparsers
 
 
@@ -15,4 +15,5 @@ def add_parser(commands: Subparsers) -> None:
     lexical.add_parser(kinds)
     quality.add_parser(kinds)
     rerank.add_parser(kinds)
+    reranking.add_parser(kinds)
     ablation.add_parser(kinds)

@@ -55,7 +55,7 @@ def add_parser(kinds: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print, write."""
     results: dict[str, tuple[BeirDataset, dict[str, Report]]] = {}
-    for name, dataset, analyzer in _collections(args.collections, args.split):
+    for name, dataset, analyzer in collections_named(args.collections, args.split):
         texts = [document.text for document in dataset.documents]
         index = LexicalIndex.build(texts, [document.id for document in dataset.documents], analyzer)
         contest = hold_contest(dataset, index, scorers_named(list(_SCORERS)), [_MEASURE, "recall@100"], 100)
@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _collections(folders: list[str], split: str) -> Iterator[tuple[str, BeirDataset, Analyzer]]:
+def collections_named(folders: list[str], split: str) -> Iterator[tuple[str, BeirDataset, Analyzer]]:
+    """The bundled questions, then folders: name, data set, analyzer."""
     from prorank_plugins.evaluation.stdlib_qa import load_stdlib_qa
 
     yield "stdlib-qa", load_stdlib_qa(), Analyzer(AnalyzerConfig(split_identifiers=True))
