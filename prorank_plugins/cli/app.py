@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 
-from prorank_plugins.cli import demo, evaluate, index, rerank, search
+from prorank_plugins.cli import demo, evaluate, index, rerank, search, train
 from prorank_plugins.cli.options import Subparsers
 from prorank_plugins.cli.parser import AnyOrderParser
 from prorank_plugins.core.errors import ProRankError
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="prorank",
-        description="Index documents, search them with BMX or BM25, rerank, and measure the results.",
+        description="Index documents, search them with BMX or BM25, rerank, train rerankers, and measure.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     commands: Subparsers = parser.add_subparsers(
         title="commands", metavar="COMMAND", required=True, parser_class=AnyOrderParser
     )
-    for module in (index, search, rerank, evaluate, demo):
+    for module in (index, search, rerank, train, evaluate, demo):
         module.add_parser(commands)
     _add_bench(commands)
     return parser

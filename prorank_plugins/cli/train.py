@@ -1,4 +1,4 @@
-"""``prorank train``: warm up a model's answers, teach its scores, or copy a teacher's."""
+"""``prorank train``: warm up a model's answers, teach its scores or a teacher's, export the result."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ _EXAMPLES = """\
   prorank train scores --model warm --beir my-collection --split train --negatives 4 --output my-reranker
   prorank train distill --model warm --data groups.jsonl --teacher my-large-reranker --output my-reranker
 """
+_EXPORT_EXAMPLES = """\
+  prorank train export my-reranker --to sentence-transformers
+  prorank train export my-reranker served --to vllm
+  prorank train export my-reranker small --to prorank --int8
+"""
 _DATA_HELP = (
     "JSON lines: {query, document, label}, {query, documents, grades} or {query, positive, negatives}"
 )
@@ -32,7 +37,7 @@ def add_parser(commands: Subparsers) -> None:
         "train",
         help="train your own reranker",
         description="Train a causal language model to rerank: warmup, then scores (or distill).",
-        epilog=f"examples:\n{_EXAMPLES}",
+        epilog=f"examples:\n{_EXAMPLES}{_EXPORT_EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     stages = parser.add_subparsers(title="stages", metavar="STAGE", required=True)
@@ -42,6 +47,7 @@ def add_parser(commands: Subparsers) -> None:
         ("distill", _distill, "scores of a stronger reranker"),
     ):
         _add_stage(add_command(stages, name, run, summary, _EXAMPLES), name)
+    _add_export(stages)
     _add_nano(stages)
 
 
@@ -116,6 +122,8 @@ def _train(args: argparse.Namespace, name: str, start: Callable[[Any], Iterable[
     from prorank_plugins.training.recording import record
 
     require("torch", "train", "prorank train")
+    if args.picture:  # not after the model is loaded and negatives are mined
+        require("matplotlib", "train", "A picture of the curves (without: --no-picture)")
     output = Path(args.output)
     config = config_from(args, _config_kind(name), output_dir=output, progress=wants_progress(args))
     last = None
@@ -140,13 +148,13 @@ def _groups(args: argparse.Namespace) -> list[RankingGroup]:
 def _mined(args: argparse.Namespace) -> Iterable[RankingGroup]:
     from prorank_plugins.evaluation.datasets import load_beir
     from prorank_plugins.lexical.analysis import Analyzer
+    from prorank_plugins.lexical.index import LexicalIndex
     from prorank_plugins.training.mining import mine_negatives
 
     dataset = load_beir(args.beir, args.split)
-    groups: Iterable[RankingGroup] = mine_negatives(
-        dataset, n_negatives=args.negatives, analyzer=Analyzer(args.language), progress=wants_progress(args)
-    )
-    return groups
+    texts, ids = [document.text for document in dataset.documents], [doc.id for doc in dataset.documents]
+    index = LexicalIndex.build(texts, ids, Analyzer(args.language), progress=wants_progress(args))
+    return mine_negatives(dataset, n_negatives=args.negatives, index=index, progress=wants_progress(args))
 
 
 def _dev(args: argparse.Namespace) -> list[RankingGroup] | None:
@@ -157,6 +165,30 @@ def _dev(args: argparse.Namespace) -> list[RankingGroup] | None:
             raise ConfigError("--patience needs --dev, the groups to measure on")
         return None
     return list(read_groups(args.dev))
+
+
+def _add_export(stages: Any) -> None:
+    parser = add_command(
+        stages, "export", _export, "write a model as another library loads it", _EXPORT_EXAMPLES,
+        "Write a reranker for mxbai-rerank, sentence-transformers, vLLM, or this package.",
+    )  # fmt: skip
+    parser.add_argument("source", metavar="SOURCE", help="model folder or hub name")
+    parser.add_argument(
+        "target", nargs="?", metavar="TARGET", help="new or empty folder (default: SOURCE-FORMAT)"
+    )
+    parser.add_argument(
+        "--to", required=True, choices=["prorank", "mxbai-rerank", "sentence-transformers", "vllm"],
+        help="the library that is to load it",
+    )  # fmt: skip
+    parser.add_argument("--int8", action="store_true", help="store weights as int8; for prorank only")
+
+
+def _export(args: argparse.Namespace) -> int:
+    require("torch", "train", "prorank train export")
+    from prorank_plugins.training.exporting import export
+
+    print(f"model      {export(args.source, args.target, args.to, int8=args.int8)}")
+    return 0
 
 
 def _add_nano(stages: Any) -> None:

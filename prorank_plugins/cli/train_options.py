@@ -18,6 +18,8 @@ from prorank_plugins.training.rewards import DEFAULT_REWARDS
 Config = TypeVar("Config", bound=TrainingConfig)
 
 _APART = {"output_dir", "progress", "prompt", "lora", "rewards", "loss", "betas"}
+_UNSET = {"device": "picked", "max_length": "the model's own, else 512"}
+_NONE = object()
 _ENTRY = re.compile(r"^ {8}(\w+): (.+?)(?=^ {8}\w+: |\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -28,6 +30,9 @@ def add_config_options(parser: argparse.ArgumentParser, kind: type[TrainingConfi
     for field in fields(kind):
         if field.name not in _APART:
             _add(group, field, hints[field.name], texts.get(field.name, ""))
+    group.add_argument(
+        "--betas", type=float, nargs=2, metavar="X", help="of AdamW (default: {} {})".format(*kind.betas)
+    )
     group.add_argument("--prompt", choices=sorted(PRESETS), help="(default: the model's own)")
     group.add_argument("--lora-rank", type=int, metavar="N", help="train low-rank additions of this rank")
     names = {field.name for field in fields(kind)}
@@ -52,7 +57,11 @@ def config_from(args: argparse.Namespace, kind: type[Config], **given: Any) -> C
     """
     names = [field.name for field in fields(kind)]
     chosen = {name: getattr(args, name) for name in names if getattr(args, name, None) is not None}
-    chosen = {name: value for name, value in chosen.items() if name not in _APART} | given
+    chosen = {
+        name: None if value is _NONE else value for name, value in chosen.items() if name not in _APART
+    } | given
+    if args.betas is not None:
+        chosen["betas"] = tuple(args.betas)
     if args.prompt is not None:
         chosen["prompt"] = PRESETS[args.prompt]
     if args.lora_rank is not None:
@@ -71,15 +80,32 @@ def config_from(args: argparse.Namespace, kind: type[Config], **given: Any) -> C
 def _add(group: Any, field: Field[Any], hint: Any, text: str) -> None:
     options = [kind for kind in _union(hint) if kind is not type(None)]
     default = None if field.default is MISSING else field.default
-    shown = "off" if default is None or default is False else "on" if default is True else default
+    shown = default
+    if default is None:
+        shown = _UNSET.get(field.name, "off")
+    elif isinstance(default, bool):
+        shown = "on" if default else "off"
     text = f"{text} (default: {shown})".replace("%", "%%")
     name = "--" + field.name.replace("_", "-")
     if options == [bool]:
         group.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
         return
+    if typing.get_origin(options[0]) is typing.Literal:
+        group.add_argument(name, choices=typing.get_args(options[0]), help=text)
+        return
     convert: Callable[[str], Any] = options[0] if options[0] in (int, float) else str
     metavar = {int: "N", float: "X"}.get(options[0], "NAME")
+    if default is not None and len(options) < len(_union(hint)):
+        convert, metavar = _or_none(convert), f"{metavar}|none"
     group.add_argument(name, type=convert, metavar=metavar, help=text)
+
+
+def _or_none(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    def converted(text: str) -> Any:
+        return _NONE if text == "none" else convert(text)
+
+    converted.__name__ = convert.__name__  # argparse names it in its messages
+    return converted
 
 
 def _union(hint: Any) -> tuple[Any, ...]:

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from prorank_plugins.core.errors import ConfigError
+from prorank_plugins.training.examples import RelevanceExample
 
 if TYPE_CHECKING:
     import torch
 
-    from prorank_plugins.training.examples import RelevanceExample
-
-RewardFunction: TypeAlias = "Callable[[int | None, RelevanceExample], float]"
+RewardFunction: TypeAlias = Callable[[int | None, RelevanceExample], float]
 """What a judgement earns on an example; called for each of the three judgements."""
 
 JUDGEMENTS: tuple[int | None, ...] = (0, 1, None)

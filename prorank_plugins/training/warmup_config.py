@@ -23,7 +23,7 @@ class WarmupConfig(TrainingConfig):
             (cross-entropy of the right answer).
         rewards: name → (function, weight); see `prorank_plugins.training.rewards`.
         scale_rewards: what advantages are divided by: the standard deviation of the ``"group"``, of the
-            ``"batch"``, or ``"none"`` (Dr. GRPO).
+            ``"batch"``, or nothing, ``"none"``; the last is Dr. GRPO.
         iterations: optimizer steps for each batch of drawn answers; above 1 the ratio to the policy that
             answered is clipped.
         clip_eps: its distance from 1.
