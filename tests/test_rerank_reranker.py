@@ -24,7 +24,7 @@ from prorank_plugins.rerank import weights
 from prorank_plugins.rerank.calibration import Temperature
 from prorank_plugins.rerank.prompt import PRORANK
 from prorank_plugins.rerank.reranker import ProRankReranker
-from prorank_plugins.rerank.settings import Settings
+from prorank_plugins.rerank.settings import Settings, read_settings
 from prorank_plugins.rerank.weights import find_folder
 from tests import tiny_models
 
@@ -448,7 +448,7 @@ def shipped(folder, tmp_path, monkeypatch):
     """A model in the place of the one that comes with the package, its files not to be written to."""
     place = tmp_path / "installed" / "prorank-nano"
     tiny_models.copy(folder, place)
-    Settings(PRORANK, 512).write(place)
+    Settings(PRORANK, 512, training={"stages": ["warm-up"]}).write(place)
     for file in place.iterdir():
         file.chmod(0o444)
     monkeypatch.setattr(weights, "_SHIPPED", place.parent)
@@ -471,6 +471,7 @@ def test_a_reranker_of_prorank_nano_can_be_saved_and_pickled(shipped, tmp_path):
     assert all(file.stat().st_mode & 0o200 for file in (tmp_path / "saved").iterdir())
     saved = load(tmp_path / "saved")
     assert saved.max_length == 512
+    assert read_settings(tmp_path / "saved").training == {"stages": ["warm-up"]}
     assert saved.calibration == reranker.calibration
     np.testing.assert_array_equal(saved.score("q", ["a", "b c"]), expected)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(reranker)).score("q", ["a", "b c"]), expected)

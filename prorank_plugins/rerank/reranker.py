@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,26 +22,19 @@ from prorank_plugins.rerank.calibration import (
     Calibration,
     Method,
     Sigmoid,
-    calibration_from_json,
     expected_calibration_error,
     fit_calibration,
 )
 from prorank_plugins.rerank.chunking import Chunking, Span, aggregate_scores, split_spans
 from prorank_plugins.rerank.combining import Combiner
-from prorank_plugins.rerank.encoding import PairEncoder, find_labels
+from prorank_plugins.rerank.encoding import PairEncoder
 from prorank_plugins.rerank.fusion import fuse
+from prorank_plugins.rerank.loading import load, save
 from prorank_plugins.rerank.model import ScoringModel
-from prorank_plugins.rerank.prompt import Prompt, preset_for
+from prorank_plugins.rerank.prompt import Prompt
 from prorank_plugins.rerank.scheduling import RowGroup, Scheduler
-from prorank_plugins.rerank.settings import Settings, read_settings
-from prorank_plugins.rerank.tokens import PieceTokenizer
-from prorank_plugins.rerank.weights import (
-    DEFAULT_MODEL,
-    find_folder,
-    model_positions,
-    read_config,
-    weights_digest,
-)
+from prorank_plugins.rerank.settings import Settings
+from prorank_plugins.rerank.weights import DEFAULT_MODEL, find_folder, weights_digest
 
 _LOG = logging.getLogger(__name__)
 
@@ -139,36 +131,16 @@ class ProRankReranker:
             ConfigError: an argument that cannot be.
             MissingExtraError: torch or tokenizers is not installed.
         """
-        require("torch", "rerank", "ProRankReranker")
-        from prorank_plugins.rerank.devices import default_budget, pick_device, pick_dtype
-
         loaded_with = {
             "name_or_path": str(name_or_path), "device": device, "dtype": dtype, "max_length": max_length,
             "max_batch_tokens": max_batch_tokens, "instruction": instruction, "prompt": prompt,
             "chunking": chunking, "cache": cache, "allow_special_tokens": allow_special_tokens,
             "check": False,
         }  # fmt: skip
-        if max_batch_tokens is not None and (not isinstance(max_batch_tokens, int) or max_batch_tokens < 1):
-            raise ConfigError(f"max_batch_tokens must be None or at least 1, found {max_batch_tokens!r}")
-        where = pick_device(device)
-        number_format = pick_dtype(dtype, where)
-        folder = find_folder(str(name_or_path))
-        config, settings = read_config(folder), read_settings(folder)
-        if prompt is None:
-            prompt = settings.prompt if settings is not None else preset_for(str(name_or_path))
-        if max_length is None:
-            max_length = settings.max_length if settings is not None else 8192
-        calibration = None
-        if settings is not None and settings.calibration is not None:
-            calibration = calibration_from_json(settings.calibration)
-        if not isinstance(prompt, Prompt):
-            raise ConfigError(f"prompt must be None or a Prompt, found {type(prompt).__name__}")
-        tokenizer = PieceTokenizer.from_folder(folder)
-        labels = find_labels(prompt, tokenizer)
-        positions = model_positions(folder, config)
-        encoder = PairEncoder(prompt, tokenizer, max_length, positions, allow_special_tokens)
-        model = _load_model(folder, config, labels, where, number_format)
-        reranker = cls(model, encoder, max_batch_tokens or default_budget(where), loaded_with, calibration)
+        loaded = load(
+            str(name_or_path), device, dtype, max_length, max_batch_tokens, prompt, allow_special_tokens
+        )
+        reranker = cls(loaded.model, loaded.encoder, loaded.max_batch_tokens, loaded_with, loaded.calibration)
         if check:
             reranker._check_answers()
         return reranker
@@ -325,16 +297,8 @@ class ProRankReranker:
         Raises:
             ConfigError: the folder is there already and not empty.
         """
-        target, source = Path(path), find_folder(self.name)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise ConfigError(f"{target} is there already; give a new or empty folder")
-        target.mkdir(parents=True, exist_ok=True)
-        for file in source.iterdir():
-            if file.suffix in {".json", ".safetensors", ".model", ".txt"}:
-                # Not their permissions: those of an installed model may forbid to write.
-                shutil.copyfile(file, target / file.name)
         calibration = None if self.calibration is None else self.calibration.to_json()
-        Settings(self.prompt, self.max_length, calibration).write(target)
+        save(self.name, Path(path), Settings(self.prompt, self.max_length, calibration))
 
     # Inside
 
@@ -465,18 +429,6 @@ def _reload(arguments: dict[str, Any], calibration: Calibration | None) -> ProRa
     reranker = ProRankReranker.from_pretrained(**arguments)
     reranker.calibration = calibration
     return reranker
-
-
-def _load_model(folder: Path, config: dict[str, Any], labels: Any, device: Any, dtype: str) -> ScoringModel:
-    from prorank_plugins.rerank.families import find_family
-    from prorank_plugins.rerank.packed import PackedModel
-
-    if find_family(config) is not None:
-        return PackedModel(folder, config, labels, device, dtype)
-    from prorank_plugins.rerank.causal_lm import TransformersModel
-
-    _LOG.info("%s is of the family %s: run by transformers", folder, config.get("model_type"))
-    return TransformersModel(folder, labels, device, dtype)
 
 
 def _listed(texts: Sequence[str]) -> list[str]:
