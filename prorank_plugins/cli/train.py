@@ -119,16 +119,20 @@ def _distill(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace, name: str, start: Callable[[Any], Iterable[StepReport]]) -> int:
     from prorank_plugins.cli.train_options import config_from
-    from prorank_plugins.training.recording import record
 
     require("torch", "train", "prorank train")
     if args.picture:  # not after the model is loaded and negatives are mined
         require("matplotlib", "train", "A picture of the curves (without: --no-picture)")
+    from prorank_plugins.training.launch import is_main_process
+    from prorank_plugins.training.recording import record
+
     output = Path(args.output)
     config = config_from(args, _config_kind(name), output_dir=output, progress=wants_progress(args))
     last = None
     for report in record(start(config), output, tensorboard=args.tensorboard, picture=args.picture):
         last = report
+    if not is_main_process():
+        return 0
     if last is None:
         print(f"{output} has all {config.steps} steps already")
         return 0

@@ -17,6 +17,11 @@ from prorank_plugins.core.extras import require
 Item = TypeVar("Item")
 
 
+def is_main_process() -> bool:
+    """Whether this process is the only one, or the one of several that writes files."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 class Launch:
     """Where this process stands among those that train one model together."""
 

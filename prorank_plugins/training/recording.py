@@ -10,6 +10,7 @@ from typing import Any
 from prorank_plugins.core.errors import DataFormatError, TrainingError
 from prorank_plugins.core.extras import require
 from prorank_plugins.training.config import StepReport
+from prorank_plugins.training.launch import is_main_process
 
 LINES = "reports.jsonl"
 PICTURE = "curves.png"
@@ -26,6 +27,8 @@ def record(
         for report in record(warm_up(model, examples, config), "runs/warm-up"):
             ...
 
+    Of several processes only the first writes.
+
     Args:
         reports: of `warm_up`, `learn_scores` or `distill`.
         folder: for ``reports.jsonl``, ``curves.png`` (needs matplotlib) and TensorBoard's events.
@@ -34,31 +37,49 @@ def record(
 
     Raises:
         TrainingError: the folder cannot be written.
+        MissingExtraError: matplotlib or tensorboard is not installed; before the first step is taken.
     """
+    if not is_main_process():
+        yield from reports
+        return
     target = Path(folder)
     if picture:
         require("matplotlib", "train", "A picture of the curves")
-    writer = _tensorboard(target) if tensorboard else None
-    lines: Any = None
+    if tensorboard:
+        require("tensorboard", "tensorboard", "TensorBoard's event files")
+    kept: _Kept | None = None
     try:
         for report in reports:
-            if lines is None:
-                lines = _open(target, report.step)
-            lines.write(json.dumps(to_json(report)) + "\n")
-            lines.flush()
-            if writer is not None:
-                for name, value in {"loss": report.loss, **report.metrics}.items():
-                    writer.add_scalar(name, value, report.step)
+            kept = kept or _Kept(target, report.step, tensorboard)
+            kept.add(report)
             yield report
     except OSError as error:
-        raise TrainingError(f"{target} cannot be written ({error}); checkpoints are kept") from error
+        raise _unwritable(target, error) from error
     finally:
-        if lines is not None:
-            lines.close()
+        if kept is not None:
+            kept.close()
             if picture:
-                draw_curves(read_reports(target), target / PICTURE)
-        if writer is not None:
-            writer.close()
+                _draw_what_is_there(target)
+
+
+class _Kept:
+    """The open files of a run."""
+
+    def __init__(self, folder: Path, first_step: int, tensorboard: bool) -> None:
+        self._lines = _open(folder, first_step)
+        self._events = _event_writer(folder, first_step) if tensorboard else None
+
+    def add(self, report: StepReport) -> None:
+        self._lines.write(json.dumps(to_json(report)) + "\n")
+        self._lines.flush()
+        if self._events is not None:
+            for name, value in {"loss": report.loss, **report.metrics}.items():
+                self._events.add_scalar(name, value, report.step)
+
+    def close(self) -> None:
+        self._lines.close()
+        if self._events is not None:
+            self._events.close()
 
 
 def to_json(report: StepReport) -> dict[str, Any]:
@@ -72,12 +93,14 @@ def to_json(report: StepReport) -> dict[str, Any]:
 def read_reports(folder: str | Path) -> list[StepReport]:
     """The reports of a run folder, oldest first.
 
+    A last line without its end, as a run that was killed may leave it, is no report yet.
+
     Raises:
         DataFormatError: there are none, or a line is no report.
     """
     file = Path(folder) / LINES
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = file.read_text("utf-8").split("\n")[:-1]
     except FileNotFoundError as error:
         raise DataFormatError(f"{folder} is no run folder: it holds no {LINES}") from error
     reports = []
@@ -132,6 +155,18 @@ def _open(folder: Path, first_step: int) -> Any:
     return lines
 
 
-def _tensorboard(folder: Path) -> Any:
-    require("tensorboard", "train", "TensorBoard's event files")
-    return require("torch.utils.tensorboard", "train", "TensorBoard's event files").SummaryWriter(folder)
+def _event_writer(folder: Path, first_step: int) -> Any:
+    """TensorBoard's writer; events of steps that are about to be done again are no longer shown."""
+    library = require("torch.utils.tensorboard", "train", "TensorBoard's event files")
+    return library.SummaryWriter(str(folder), purge_step=first_step)
+
+
+def _draw_what_is_there(folder: Path) -> None:
+    try:
+        draw_curves(read_reports(folder), folder / PICTURE)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> TrainingError:
+    return TrainingError(f"{folder} cannot be written ({error}); checkpoints are kept")
