@@ -1,5 +1,6 @@
 """The two stages on tiny models: what they reach, how they resume, what stops them."""
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -30,10 +31,10 @@ from prorank_plugins.training.validation import Validation
 from tests import tiny_models
 
 KINDS = {
-    "fruit": "apple pear plum grape melon peach lemon cherry".split(),
-    "tool": "hammer saw drill wrench chisel file clamp level".split(),
-    "bird": "eagle robin crow heron swan finch gull hawk".split(),
-    "metal": "iron copper zinc silver gold nickel lead tin".split(),
+    "fruit": ["apple", "pear", "plum", "grape", "melon", "peach", "lemon", "cherry"],
+    "tool": ["hammer", "saw", "drill", "wrench", "chisel", "file", "clamp", "level"],
+    "bird": ["eagle", "robin", "crow", "heron", "swan", "finch", "gull", "hawk"],
+    "metal": ["iron", "copper", "zinc", "silver", "gold", "nickel", "lead", "tin"],
 }
 
 
@@ -69,7 +70,9 @@ def folder(tmp_path_factory):
 
 
 def small(kind=WarmupConfig, **settings):
-    return kind(**{"steps": 6, "batch_size": 8, "learning_rate": 1e-3, "device": "cpu", "max_length": 64} | settings)
+    return kind(
+        **{"steps": 6, "batch_size": 8, "learning_rate": 1e-3, "device": "cpu", "max_length": 64} | settings
+    )
 
 
 def weights_of(folder):
@@ -91,7 +94,9 @@ def test_warm_up_teaches_the_format_and_score_learning_the_ranking(folder, group
     assert warm[0].metrics["format_rate"] < 0.05
     assert warm[-1].metrics["format_rate"] > 0.95
     assert chance < 0.7
-    settings = small(ScoreLearningConfig, steps=90, batch_size=16, learning_rate=2e-3, output_dir=tmp_path / "out")
+    settings = small(
+        ScoreLearningConfig, steps=90, batch_size=16, learning_rate=2e-3, output_dir=tmp_path / "out"
+    )
     learned = list(learn_scores(model, groups, settings))
     assert [report.step for report in learned] == list(range(1, 91))
     assert held_out.measure(model)["dev_ndcg@10"] > 0.9
@@ -106,7 +111,8 @@ def test_warm_up_teaches_the_format_and_score_learning_the_ranking(folder, group
 @pytest.mark.parametrize("settings", [
     {"estimator": "group", "kl_beta": 0.04}, {"estimator": "exact", "kl_beta": 0.0},
     {"loss": "sft"}, {"loss": "reinforce"}, {"loss": "reinforce", "estimator": "exact"},
-    {"scale_rewards": "batch"}, {"scale_rewards": "none"}, {"iterations": 3}, {"iterations": 2, "estimator": "exact"},
+    {"scale_rewards": "batch"}, {"scale_rewards": "none"}, {"iterations": 3},
+    {"iterations": 2, "estimator": "exact"},
 ])  # fmt: skip
 def test_every_way_to_warm_up_runs_and_changes_the_model(folder, examples, settings):
     model = open_model(folder, small())
@@ -114,7 +120,14 @@ def test_every_way_to_warm_up_runs_and_changes_the_model(folder, examples, setti
     reports = list(warm_up(model, examples, small(steps=2, dtype="float32", **settings)))
     assert len(reports) == 2
     assert all(np.isfinite([report.loss, *report.metrics.values()]).all() for report in reports)
-    expected = {"reward", "format_rate", "accuracy", "entropy", "frac_reward_zero_std", "clip_ratio/region_mean"}
+    expected = {
+        "reward",
+        "format_rate",
+        "accuracy",
+        "entropy",
+        "frac_reward_zero_std",
+        "clip_ratio/region_mean",
+    }
     assert expected <= set(reports[0].metrics)
     assert ("kl" in reports[0].metrics) == (settings.get("kl_beta", 0.04) > 0)
     # A random model's drawn answers earn nothing and teach nothing; the exact estimator always does.
@@ -126,7 +139,9 @@ def test_a_reward_of_ones_own_is_a_plain_function(folder, examples):
     def prefers_no(judgement, example):
         return 1.0 if judgement == 0 else 0.0
 
-    settings = small(steps=40, estimator="exact", rewards={"no": (prefers_no, 1.0)}, kl_beta=0.0, batch_size=16)
+    settings = small(
+        steps=40, estimator="exact", rewards={"no": (prefers_no, 1.0)}, kl_beta=0.0, batch_size=16
+    )
     last = list(warm_up(folder, examples, settings))[-1]
     assert last.metrics["rewards/no/mean"] > 0.9
 
@@ -161,7 +176,9 @@ def test_a_step_in_parts_is_the_step_as_a_whole(folder, groups, examples):
 def test_a_run_that_was_left_goes_on_bit_for_bit(folder, groups, examples, tmp_path, stage):
     def run(output, **settings):
         if stage == "scores":
-            config = small(ScoreLearningConfig, output_dir=output, checkpoint_every=2, dropout=0.1, **settings)
+            config = small(
+                ScoreLearningConfig, output_dir=output, checkpoint_every=2, dropout=0.1, **settings
+            )
             return learn_scores(folder, groups, config)
         config = small(output_dir=output, checkpoint_every=2, dropout=0.1, **settings)
         return warm_up(folder, examples, config)
@@ -214,7 +231,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
         next(reports)
     with torch.no_grad():
         next(iter(model.state().values())).fill_(float("nan"))
-    with pytest.raises(TrainingError, match=r"stopped at step 5: the loss is nan in the batch that begins with Rank") as caught:
+    with pytest.raises(
+        TrainingError, match=r"stopped at step 5: the loss is nan in the batch that begins with Rank"
+    ) as caught:
         next(reports)
     assert "step 4" in str(caught.value)
     again = list(learn_scores(folder, groups, config))
@@ -304,7 +323,9 @@ def test_low_rank_additions_are_merged_into_what_is_saved(folder, groups, tmp_pa
 
 def test_gradient_checkpointing_changes_no_gradient(folder, groups):
     plain = list(learn_scores(folder, groups, small(ScoreLearningConfig, steps=2)))
-    saving = list(learn_scores(folder, groups, small(ScoreLearningConfig, steps=2, gradient_checkpointing=True)))
+    saving = list(
+        learn_scores(folder, groups, small(ScoreLearningConfig, steps=2, gradient_checkpointing=True))
+    )
     assert [report.loss for report in saving] == pytest.approx([report.loss for report in plain], rel=1e-5)
 
 
@@ -392,7 +413,7 @@ def test_the_learning_rate_rises_and_falls():
     rates = [config.learning_rate_at(step) for step in range(1, 101)]
     assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
     assert rates[-1] == pytest.approx(0.2)
-    assert all(left >= right for left, right in zip(rates[9:], rates[10:], strict=False))
+    assert all(left >= right for left, right in itertools.pairwise(rates))
     constant = TrainingConfig(steps=100, learning_rate=1.0, warmup_ratio=0.0, schedule="constant")
     assert {constant.learning_rate_at(step) for step in range(1, 101)} == {1.0}
 

@@ -69,7 +69,7 @@ class TrainingConfig:
         lora: train low-rank additions, merged into the weights when saved.
         gradient_checkpointing: keep only the layers' inputs and compute the rest again: less memory, slower.
         output_dir: where the trained model is saved, with checkpoints in ``checkpoints/``; None for nowhere.
-        checkpoint_every: steps between checkpoints; None for none.
+        checkpoint_every: steps between checkpoints, with one at the end; None for none.
         keep_checkpoints: how many of the newest stay.
         resume: go on from the newest checkpoint in ``output_dir``, if there is one.
         evaluate_every: steps between measurements on the development groups, if those are given.

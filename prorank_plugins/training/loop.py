@@ -128,7 +128,8 @@ class Run(Generic[Item]):
             while self.done < config.steps and not self._is_over():
                 report = self._step(self.done + 1)
                 self.done = report.step
-                if config.checkpoint_every and self.done % config.checkpoint_every == 0:
+                is_due = self.done % (config.checkpoint_every or 1) == 0 or self.done == config.steps
+                if config.checkpoint_every and is_due:
                     self._save_checkpoint()
                 advance(report)
                 yield report

