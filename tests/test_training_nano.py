@@ -13,9 +13,6 @@ from prorank_plugins.training import nano
 
 FIRST = ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t"]
 LAST = ["a", "e", "i", "o", "u", "an", "en"]
-    ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t"],
-    ["a", "e", "i", "o", "u", "an", "en"],
-)
 WORDS = [first + last for first in FIRST for last in LAST]
 
 
