@@ -319,6 +319,18 @@ def test_a_row_may_be_as_long_as_the_positions_that_roberta_has_left(tmp_path):
         model.score([ids[: positions + 1]])
 
 
+def test_a_model_that_cannot_be_asked_is_one_clear_error(tmp_path, monkeypatch):
+    folder = tiny_models.of_transformers(tmp_path / "gpt", "GPT2")
+
+    def forward(self, input_ids):
+        raise AssertionError("it takes no other arguments")
+
+    monkeypatch.setattr(transformers.GPT2Model, "forward", forward)
+    monkeypatch.setattr(transformers.GPT2LMHeadModel, "forward", forward)
+    with pytest.raises(ModelError, match="GPT2LMHeadModel in .* cannot be scored"):
+        TransformersModel(folder, LABELS, CPU, "float32")
+
+
 def test_ids_that_the_model_has_not_are_refused(tmp_path):
     folder = tiny_models.of_transformers(tmp_path / "llama", "Llama")
     model = TransformersModel(folder, LABELS, CPU, "float32")

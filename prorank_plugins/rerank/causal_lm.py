@@ -75,7 +75,10 @@ def _looks_ahead(model: Any) -> bool:
         return False
     first, one, other = ids[:3]
     rows = torch.tensor([[first, one, one], [first, other, other]], device=model.device)
-    states = model.base_model(input_ids=rows, use_cache=False).last_hidden_state[:, 0].float()
+    try:
+        states = model.base_model(input_ids=rows, use_cache=False).last_hidden_state[:, 0].float()
+    except (TypeError, AttributeError):
+        return False  # built otherwise than most, such as without a body of its own
     difference, size = (states[0] - states[1]).abs().max(), states[0].abs().max()
     return bool(difference > 0.01 * size)
 
@@ -102,7 +105,13 @@ class TransformersModel:
             )
         self.device = device
         self._answers = [label for label in (labels.positive, labels.negative) if label is not None]
-        self._logits = LastLogits(load_causal_lm(folder, getattr(torch, dtype), device), self._answers)
+        model = load_causal_lm(folder, getattr(torch, dtype), device)
+        try:
+            self._logits = LastLogits(model, self._answers)
+        except (TypeError, AttributeError) as error:
+            raise ModelError(
+                f"{type(model).__name__} in {folder} is built otherwise and cannot be scored ({error})"
+            ) from error
 
     def prefill(self, ids: Sequence[int]) -> Any:
         """Not offered; see `can_share`."""
