@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prorank_plugins.training.candidates import candidate_groups
     from prorank_plugins.training.config import LoraOptions, StepReport, TrainingConfig
     from prorank_plugins.training.distillation import distill
     from prorank_plugins.training.examples import RankingGroup, RelevanceExample
@@ -16,12 +17,20 @@ if TYPE_CHECKING:
     from prorank_plugins.training.language_modelling import LanguageModellingConfig, continue_language_model
     from prorank_plugins.training.mining import mine_negatives
     from prorank_plugins.training.model import TrainableModel, open_model
+    from prorank_plugins.training.reading import read_examples, read_groups, write_examples, write_groups
+    from prorank_plugins.training.recording import record
     from prorank_plugins.training.score_config import DistillationConfig, ScoreLearningConfig
     from prorank_plugins.training.score_learning import learn_scores
+    from prorank_plugins.training.sources import (
+        groups_from_beir,
+        groups_from_documents,
+        groups_from_triples,
+    )
     from prorank_plugins.training.warmup import warm_up
     from prorank_plugins.training.warmup_config import WarmupConfig
 
 _HOMES = {
+    "candidates": ("candidate_groups",),
     "config": ("LoraOptions", "StepReport", "TrainingConfig"),
     "distillation": ("distill",),
     "examples": ("RankingGroup", "RelevanceExample"),
@@ -29,8 +38,11 @@ _HOMES = {
     "language_modelling": ("LanguageModellingConfig", "continue_language_model"),
     "mining": ("mine_negatives",),
     "model": ("TrainableModel", "open_model"),
+    "reading": ("read_examples", "read_groups", "write_examples", "write_groups"),
+    "recording": ("record",),
     "score_config": ("DistillationConfig", "ScoreLearningConfig"),
     "score_learning": ("learn_scores",),
+    "sources": ("groups_from_beir", "groups_from_documents", "groups_from_triples"),
     "warmup": ("warm_up",),
     "warmup_config": ("WarmupConfig",),
 }
@@ -47,13 +59,22 @@ __all__ = [
     "TrainableModel",
     "TrainingConfig",
     "WarmupConfig",
+    "candidate_groups",
     "continue_language_model",
     "distill",
     "export",
+    "groups_from_beir",
+    "groups_from_documents",
+    "groups_from_triples",
     "learn_scores",
     "mine_negatives",
     "open_model",
+    "read_examples",
+    "read_groups",
+    "record",
     "warm_up",
+    "write_examples",
+    "write_groups",
 ]
 
 
