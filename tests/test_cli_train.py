@@ -183,7 +183,6 @@ def test_losses_are_mixed_by_giving_several(model, groups, tmp_path, train):
     assert found["loss"] == {"ranknet": 1.0, "bce": 0.25}
 
 
-@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft asks for it
 def test_low_rank_additions_are_merged_into_what_is_saved(model, groups, tmp_path, train):
     pytest.importorskip("peft")
     train(

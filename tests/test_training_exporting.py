@@ -131,7 +131,6 @@ def test_a_reranker_is_exported_with_its_own_prompt_length_and_calibration(folde
     np.testing.assert_array_equal(scores_of(again), scores_of(reranker))
 
 
-@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft asks for it
 def test_a_model_in_training_is_exported_as_it_is_now(folder, tmp_path):
     pytest.importorskip("peft")
     config = WarmupConfig(

@@ -413,7 +413,7 @@ def test_the_learning_rate_rises_and_falls():
     rates = [config.learning_rate_at(step) for step in range(1, 101)]
     assert rates[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
     assert rates[-1] == pytest.approx(0.2)
-    assert all(left >= right for left, right in itertools.pairwise(rates))
+    assert all(left >= right for left, right in itertools.pairwise(rates[9:]))
     constant = TrainingConfig(steps=100, learning_rate=1.0, warmup_ratio=0.0, schedule="constant")
     assert {constant.learning_rate_at(step) for step in range(1, 101)} == {1.0}
 

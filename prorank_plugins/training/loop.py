@@ -104,14 +104,14 @@ class Run(Generic[Item]):
         self.stage, self.validation = stage, validation
         self.fingerprint = f"{stage}:{config.fingerprint()}:{data_signature}"
         self.folder = None if config.output_dir is None else Path(config.output_dir)
-        self.launch = Launch()
+        self.launch = Launch(model.device)
         if config.batch_size % self.launch.n_processes:
             raise ConfigError(
                 f"batch_size {config.batch_size} cannot be shared evenly by {self.launch.n_processes} "
                 "processes; make it a multiple"
             )
-        model.module = self.launch.place(model.network)
         self.parameters = model.state()
+        self.launch.spread(self.parameters.values())
         self.names = {parameter: name for name, parameter in self.parameters.items()}
         self.optimizer = _optimizer(self.parameters, config, model.device)
         self.done = 0
@@ -163,12 +163,13 @@ class Run(Generic[Item]):
             total += value * weight
             for name, number in found.items():
                 metrics[name] = metrics.get(name, 0.0) + number * weight
+        self.launch.average_gradients(self.parameters.values())
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.config.max_grad_norm or math.inf)
         if not bool(torch.isfinite(norm)):
             self._fail(step, f"the gradient's norm is {float(norm)}", items)
         self.optimizer.step()
         metrics["grad_norm"] = float(norm)
-        averaged = self.launch.mean({"loss": total, **metrics}, float(len(items)))
+        averaged = self.launch.mean({"loss": total, **metrics})
         return averaged.pop("loss"), averaged
 
     def _parts(self, begun: Begun, n_items: int) -> list[list[int]]:
@@ -245,7 +246,6 @@ class Run(Generic[Item]):
         self.model.network.eval()
         if self.best:
             self.model.restore(self.best)
-        self.model.module = self.model.network
         if self.folder is not None and self.launch.is_main:
             recipe = {"stage": self.stage, "steps_done": self.done, **self.config.to_json()}
             write_model(self.model, self.folder, recipe)

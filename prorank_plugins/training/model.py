@@ -25,9 +25,10 @@ from prorank_plugins.rerank.prompt import preset_for
 from prorank_plugins.rerank.reranker import ProRankReranker
 from prorank_plugins.rerank.settings import Settings, read_settings
 from prorank_plugins.rerank.tokens import PieceTokenizer
-from prorank_plugins.rerank.weights import find_folder, read_config
+from prorank_plugins.rerank.weights import find_folder, model_positions, read_config
 from prorank_plugins.training import attention
 from prorank_plugins.training.config import LoraOptions, TrainingConfig
+from prorank_plugins.training.launch import own_device
 
 Pair: TypeAlias = tuple[str, str]
 
@@ -108,7 +109,7 @@ class TrainableModel:
 
     Attributes:
         folder: the local model folder it came from.
-        module: the network; a plain torch module.
+        network: ids to logits; a plain torch module.
         encoder: pairs to rows of ids.
         labels: ids of the answers.
         device: where it is.
@@ -124,9 +125,9 @@ class TrainableModel:
         max_length = config.max_length or (settings.max_length if settings else _DEFAULT_LENGTH)
         tokenizer = PieceTokenizer.from_folder(self.folder)
         self.labels = find_labels(prompt, tokenizer)
-        longest = read_config(self.folder).get("max_position_embeddings") or 32_768
+        longest = model_positions(self.folder, read_config(self.folder))
         self.encoder = PairEncoder(prompt, tokenizer, max_length, longest, config.allow_special_tokens)
-        self.device = pick_device(config.device)
+        self.device = pick_device(own_device(config.device))
         mixed = config.dtype == "bfloat16"
         model: Any = load_causal_lm(self.folder, torch.float32, self.device)
         if mixed and self.device.type == "cpu":
@@ -141,7 +142,6 @@ class TrainableModel:
         if config.lora is not None:
             model = _with_lora(model, config.lora)
         self.network = LastPosition(model, mixed)
-        self.module: torch.nn.Module = self.network
 
     def rows(self, query: str, documents: Sequence[str]) -> list[list[int]]:
         """Ids of each pair, as inference has them."""
@@ -153,7 +153,7 @@ class TrainableModel:
 
         Rows of similar length go through the network together; the result does not depend on it.
         """
-        return self._run(self.module, rows)
+        return self._run(self.network, rows)
 
     def reference(self) -> Callable[[Sequence[Sequence[int]]], torch.Tensor]:
         """`logits` of the model as it is now, without gradient, whatever training does to it later."""
