@@ -24,7 +24,7 @@ class LanguageModellingConfig(TrainingConfig):
     """Settings of `continue_language_model`; those of `TrainingConfig` and more.
 
     Attributes:
-        window: tokens of a row.
+        window: tokens of a row, at least 2.
         begin_with: a token that every row begins with, such as ``"[CLS]"``; None for none.
     """
 
@@ -34,6 +34,8 @@ class LanguageModellingConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("window", self.window)
+        if self.window < 2:
+            raise ConfigError("a window of 1 token has no next token to predict; give at least 2")
 
 
 def continue_language_model(
@@ -71,6 +73,9 @@ class Windows:
             if number is None:
                 raise ConfigError(f"begin_with={config.begin_with!r} is no token of {model.name}")
             self._first = [number]
+        longest = model.encoder.model_length
+        if config.window > longest:
+            raise ConfigError(f"{model.name} has {longest} positions, fewer than window={config.window}")
         size = config.window - len(self._first)
         windows = []
         for text in texts:
@@ -78,7 +83,7 @@ class Windows:
             windows.append(ids[: len(ids) // size * size].reshape(-1, size))
         self._windows = np.concatenate(windows) if windows else np.empty((0, size), np.int32)
         if not len(self._windows):
-            raise ConfigError(f"no text has {size} tokens; lower window")
+            raise ConfigError(f"no text has {size} tokens; lower window, or join the texts")
         self._seed, self._batch_size = config.seed, config.batch_size
         self._pass, self._place = 0, 0
 
