@@ -34,7 +34,17 @@ LAYERS = {
     "rerank": ({"core"}, {"numpy", "torch", "transformers", "sklearn", "tqdm", "safetensors"}),
     "training": (
         {"core", "rerank", "lexical", "evaluation"},
-        {"numpy", "torch", "transformers", "tqdm", "peft"},
+        {
+            "numpy",
+            "torch",
+            "transformers",
+            "tqdm",
+            "peft",
+            "safetensors",
+            "accelerate",
+            "matplotlib",
+            "tensorboard",
+        },
     ),
     "langchain": (
         {"core", "lexical", "rerank"},
@@ -96,6 +106,27 @@ def test_using_the_lexical_names_loads_no_framework_and_no_model_library():
     assert shown.stdout.strip() == "[]"
 
 
+def test_importing_training_and_its_settings_loads_no_model_library():
+    code = (
+        "import sys; from prorank_plugins.training import RankingGroup, ScoreLearningConfig, WarmupConfig\n"
+        "from prorank_plugins import training; dir(training)\n"
+        "heavy = ('torch', 'transformers', 'safetensors', 'peft', 'matplotlib', 'numba')\n"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_every_name_of_training_resolves_to_what_it_names():
+    from prorank_plugins import training
+
+    assert sorted(training.__all__) == sorted(training._HOME_OF)
+    for name in training.__all__:
+        assert getattr(training, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        training.nothing  # noqa: B018
+
+
 def test_every_public_name_resolves_and_is_listed_once():
     assert len(prorank_plugins.__all__) == len(set(prorank_plugins.__all__))
     assert sorted(prorank_plugins.__all__, key=str.lower) == sorted(prorank_plugins._HOME_OF, key=str.lower)
@@ -113,6 +144,10 @@ CONTRACT = {
     ),
     "prorank_plugins.evaluation": (
         "load_beir evaluate compare ndcg recall reciprocal_rank average_precision"
+    ),
+    "prorank_plugins.training": (
+        "RelevanceExample RankingGroup WarmupConfig ScoreLearningConfig warm_up learn_scores distill "
+        "mine_negatives export"
     ),
     "prorank_plugins.langchain": "BMXRetriever ProRankCompressor",
     "prorank_plugins.llama_index": "BMXRetriever ProRankPostprocessor",
