@@ -112,8 +112,8 @@ def _refuse_another_prompt(source: Source) -> None:
     ]
     if differing:
         raise ConfigError(
-            f"mxbai-rerank has one prompt, and this model's differs in {', '.join(differing)}; export it for "
-            "sentence-transformers, or train it with the prompt PRORANK"
+            f"mxbai-rerank has one prompt, and this model's differs in {', '.join(differing)}; train with "
+            "the prompt PRORANK, use it with this package, or try sentence-transformers"
         )
 
 
