@@ -103,5 +103,6 @@ def _last(model: Any, rows: Sequence[Sequence[int]]) -> torch.Tensor:
 def _not_linear(source: Source, reason: str) -> ConfigError:
     return ConfigError(
         f"the score of a {source.config.get('model_type')!r} model is not a linear layer on its last state "
-        f"({reason}); it cannot become a sequence classifier. Use it with this package, or try sentence-transformers"
+        f"({reason}); it cannot become a sequence classifier. Use it with this package, or try "
+        "sentence-transformers"
     )
