@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prorank_plugins.core.display import show_ranking
     from prorank_plugins.core.documents import Document, ScoredDocument
     from prorank_plugins.core.errors import (
         ConfigError,
@@ -50,9 +51,11 @@ __all__ = [
     "Retriever",
     "ScoredDocument",
     "WeightedQuery",
+    "show_ranking",
 ]
 
 _HOMES = {
+    "core.display": ("show_ranking",),
     "core.documents": ("Document", "ScoredDocument"),
     "core.errors": (
         "ConfigError",

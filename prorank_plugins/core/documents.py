@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prorank_plugins.core.errors import ConfigError
+from prorank_plugins.core.markup import FAINT, escaped, number
+from prorank_plugins.core.passages import passage
 
 _IMMUTABLE = frozenset({str, int, float, bool, bytes, type(None)})
 
@@ -61,3 +63,8 @@ class ScoredDocument:
 
     document: Document
     score: float
+
+    def _repr_html_(self) -> str:
+        text = passage(self.document.text, self.document.metadata)
+        head = f"{number(self.score)} <b>{escaped(self.document.id)}</b>"
+        return f'<div><div dir="auto">{head}</div><div dir="auto" style="{FAINT}">{text}</div></div>'

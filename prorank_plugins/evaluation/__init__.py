@@ -11,12 +11,13 @@ from prorank_plugins.evaluation.datasets import BeirDataset, load_beir
 from prorank_plugins.evaluation.evaluate import evaluate
 from prorank_plugins.evaluation.measures import average_precision, ndcg, precision, recall, reciprocal_rank
 from prorank_plugins.evaluation.report import Report
-from prorank_plugins.evaluation.significance import Comparison, compare
+from prorank_plugins.evaluation.significance import Comparison, Comparisons, compare
 from prorank_plugins.evaluation.trec import read_qrels, read_run, write_qrels, write_run
 
 __all__ = [
     "BeirDataset",
     "Comparison",
+    "Comparisons",
     "Report",
     "average_precision",
     "compare",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prorank_plugins.core.errors import ConfigError, DataFormatError
+from prorank_plugins.core.markup import Html, escaped, interval, note, number, table
 from prorank_plugins.evaluation.resampling import bootstrap_means, percentile_interval
 
 
@@ -91,6 +92,16 @@ class Report:
             low, high = intervals[measure]
             rows.append(f"{measure:<{width}}  {mean:.4f}  {low:.4f} to {high:.4f}")
         return "\n".join([*rows, f"over {len(self.per_query)} queries", self.signature])
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for measure, (low, high) in self._intervals(list(self.mean)).items():
+            mean = self.mean[measure]
+            ends = Html(f"{number(low)} to {number(high)}")
+            rows.append((escaped(measure), number(mean), ends, interval(low, mean, high, 0.0, 1.0)))
+        shown = table(["measure", "mean", "95 % interval", "0 … 1"], rows, left=(0, 3))
+        about = f"over {len(self.per_query)} queries; {self.signature}"
+        return f"<div>{shown}{note(escaped(about))}</div>"
 
     def _intervals(
         self, measures: Sequence[str], confidence: float = 0.95, n_resamples: int = 10_000, seed: int = 0

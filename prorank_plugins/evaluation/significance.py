@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prorank_plugins.core.errors import ConfigError
+from prorank_plugins.core.markup import Html, escaped, interval, note, number, table
 from prorank_plugins.evaluation.report import Report
 from prorank_plugins.evaluation.resampling import bootstrap_means, percentile_interval, sign_flip_p_value
 
@@ -42,6 +43,34 @@ class Comparison:
             f"{self.wins} won, {self.ties} tied, {self.losses} lost of {self.n_queries} queries"
         )
 
+    def _repr_html_(self) -> str:
+        return Comparisons({"": self})._repr_html_()
+
+
+class Comparisons(dict[str, Comparison]):
+    """``{measure: Comparison}``, which shows itself in notebooks; ``str()`` has a line for each measure."""
+
+    def __str__(self) -> str:
+        width = max(map(len, self), default=0)
+        return "\n".join(f"{measure:<{width}}  {found}" for measure, found in self.items())
+
+    def _repr_html_(self) -> str:
+        reach = max((max(-found.low, found.high) for found in self.values()), default=0.0)
+        rows = [
+            (
+                escaped(measure),
+                number(found.difference, 4),
+                Html(f"{number(found.low, 4)} to {number(found.high, 4)}"),
+                interval(found.low, found.difference, found.high, -reach, reach, zero=True),
+                number(found.p_value, 4),
+                Html(f"{found.wins} / {found.ties} / {found.losses}"),
+            )
+            for measure, found in self.items()
+        ]
+        names = ["measure", "second − first", "interval", "worse | better", "p", "won / tied / lost"]
+        queries = next((found.n_queries for found in self.values()), 0)
+        return f"<div>{table(names, rows, left=(0, 3))}{note(Html(f'over {queries} queries'))}</div>"
+
 
 def compare(
     first: Report,
@@ -50,7 +79,7 @@ def compare(
     n_resamples: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
-) -> dict[str, Comparison]:
+) -> Comparisons:
     """Second run minus first run, query by query, for each measure.
 
     The interval is the paired percentile bootstrap over queries (Sakai, SIGIR 2006), the p-value Fisher's
@@ -81,7 +110,7 @@ def compare(
         )
     differences = np.stack([second.values(name) - first.values(name) for name in names])
     means = bootstrap_means(differences, n_resamples, seed)
-    comparisons = {}
+    comparisons = Comparisons()
     for row, name in enumerate(names):
         low, high = percentile_interval(means[row], confidence)
         comparisons[name] = Comparison(

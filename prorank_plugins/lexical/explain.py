@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prorank_plugins.core.markup import BLUE, GREEN, Html, bar, escaped, note, number, table
 from prorank_plugins.lexical.exhaustive import saturation
 from prorank_plugins.lexical.planning import PlannedQueries
 from prorank_plugins.lexical.queries import UNSEEN
@@ -91,6 +92,36 @@ class Explanation:
         if self.scale != 1.0:
             lines.append(f"   all times {self.scale:.6g} (normalised)")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        largest = max((self.coverage, *(entry.contribution for entry in self.terms))) or 1.0
+        rows = [_term_row(entry, largest) for entry in self.terms]
+        empty = Html("")
+        rows += [(escaped(term), Html("in no document"), *[empty] * 6) for term in self.unseen]
+        rows.append(
+            (Html("<i>coverage</i>"), bar(self.coverage / largest, GREEN), number(self.coverage))
+            + (empty,) * 5
+        )
+        shown = table(["term", "", "adds", "idf", "df", "tf", "tf part", "entropy"], rows, left=(0, 1))
+        about = (
+            f"{self.scorer}; |D| {self.document_length}, avgdl {self.average_length:.1f}; "
+            f"{self.matched:g} of {self.query_length:g} query tokens match"
+        )
+        if self.scale != 1.0:
+            about += f"; all times {self.scale:.6g} (normalised)"
+        head = f'<div dir="auto"><b>{number(self.score, 4)}</b> {escaped(self.id)}</div>'
+        return f"<div>{head}{shown}{note(escaped(about))}</div>"
+
+
+def _term_row(entry: TermExplanation, largest: float) -> tuple[Html, ...]:
+    name = escaped(entry.term)
+    if entry.occurrences != 1:
+        name = Html(f"{name} × {entry.occurrences:g}")
+    numbers = (number(entry.idf), Html(str(entry.doc_freq)), Html(str(entry.term_freq)))
+    if not entry.term_freq:
+        return name, Html("not in the document"), Html(""), *numbers, Html(""), number(entry.entropy)
+    mark = bar(entry.contribution / largest, BLUE)
+    return name, mark, number(entry.contribution), *numbers, number(entry.tf_part), number(entry.entropy)
 
 
 def explain_document(

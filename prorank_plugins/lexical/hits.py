@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from prorank_plugins.core.markup import Html, bar, escaped, note, number, table
+
+_SHOWN = 20
+
 
 @dataclass(frozen=True, eq=False)
 class Hits:
@@ -39,3 +43,20 @@ class Hits:
     def to_dict(self) -> dict[str, float]:
         """``{id: score}``, the form a run takes in `prorank_plugins.evaluation`."""
         return dict(self)
+
+    def __str__(self) -> str:
+        lines = [f"{rank:3} {score:10.4f}  {id}" for rank, (id, score) in enumerate(self, start=1)]
+        more = [f"    and {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
+        return "\n".join([*lines[:_SHOWN], *more]) or "no hit"
+
+    def _repr_html_(self) -> str:
+        if not self.ids:
+            return note(Html("no hit"))
+        best = float(self.scores[0])
+        rows = [
+            (Html(str(rank)), number(score), bar(score / best), escaped(id))
+            for rank, (id, score) in enumerate(self, start=1)
+        ]
+        shown = table(["rank", "score", "", "id"], rows[:_SHOWN], left=(2, 3))
+        left_out = len(self) - _SHOWN
+        return shown + (note(Html(f"and {left_out} more")) if left_out > 0 else "")

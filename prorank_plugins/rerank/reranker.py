@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from prorank_plugins.core.documents import Document, ScoredDocument
 from prorank_plugins.core.errors import ConfigError, ModelError
 from prorank_plugins.core.extras import require
+from prorank_plugins.core.passages import SPAN_KEY
 from prorank_plugins.rerank.cache import ScoreCache, key
 from prorank_plugins.rerank.calibration import (
     Calibration,
@@ -45,9 +46,6 @@ _PROBE = (
     ("capital of France", "Paris is the capital of France."),
     ("capital of France", "Bananas are yellow."),
 )
-
-SPAN_KEY = "relevance_span"
-"""Metadata key under which `rerank` gives the characters [start, end) of the window that won."""
 
 
 class SpanScore(NamedTuple):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prorank_plugins.training.candidates import candidate_groups
     from prorank_plugins.training.config import LoraOptions, StepReport, TrainingConfig
+    from prorank_plugins.training.curves import TrainingCurves, show_training
     from prorank_plugins.training.distillation import distill
     from prorank_plugins.training.examples import RankingGroup, RelevanceExample
     from prorank_plugins.training.exporting import export
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from prorank_plugins.training.mining import mine_negatives
     from prorank_plugins.training.model import TrainableModel, open_model
     from prorank_plugins.training.reading import read_examples, read_groups, write_examples, write_groups
-    from prorank_plugins.training.recording import record
+    from prorank_plugins.training.recording import read_reports, record
     from prorank_plugins.training.score_config import DistillationConfig, ScoreLearningConfig
     from prorank_plugins.training.score_learning import learn_scores
     from prorank_plugins.training.sources import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "candidates": ("candidate_groups",),
     "config": ("LoraOptions", "StepReport", "TrainingConfig"),
+    "curves": ("TrainingCurves", "show_training"),
     "distillation": ("distill",),
     "examples": ("RankingGroup", "RelevanceExample"),
     "exporting": ("export",),
@@ -39,7 +41,7 @@ _HOMES = {
     "mining": ("mine_negatives",),
     "model": ("TrainableModel", "open_model"),
     "reading": ("read_examples", "read_groups", "write_examples", "write_groups"),
-    "recording": ("record",),
+    "recording": ("read_reports", "record"),
     "score_config": ("DistillationConfig", "ScoreLearningConfig"),
     "score_learning": ("learn_scores",),
     "sources": ("groups_from_beir", "groups_from_documents", "groups_from_triples"),
@@ -58,6 +60,7 @@ __all__ = [
     "StepReport",
     "TrainableModel",
     "TrainingConfig",
+    "TrainingCurves",
     "WarmupConfig",
     "candidate_groups",
     "continue_language_model",
@@ -71,7 +74,9 @@ __all__ = [
     "open_model",
     "read_examples",
     "read_groups",
+    "read_reports",
     "record",
+    "show_training",
     "warm_up",
     "write_examples",
     "write_groups",
