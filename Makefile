@@ -11,7 +11,7 @@ XQUAD := ar de el en es hi ro ru th tr vi zh
 
 .PHONY: demo test lint bench docs clean
 
-demo: $(STAMP)-base
+demo: $(STAMP)-demo
 	$(BIN)/prorank demo
 
 test: $(STAMP)-dev
@@ -44,9 +44,13 @@ $(STAMP)-base: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) --editable .
 	touch $@
 
+$(STAMP)-demo: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) --editable '.[rerank]'
+	touch $@ $(STAMP)-base
+
 $(STAMP)-dev: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) --editable '.[dev]'
-	touch $@ $(STAMP)-base
+	touch $@ $(STAMP)-base $(STAMP)-demo
 
 # baguetter asks for a dozen packages that its sparse index does not need.
 $(STAMP)-bench: $(STAMP)-base

@@ -698,7 +698,7 @@ def test_a_malformed_run_is_named_with_file_and_line(tmp_path, beir, fails):
 
 
 def test_the_demo_answers_explains_and_measures(prorank):
-    shown = prorank("demo", "-k", 3)
+    shown = prorank("demo", "-k", 3, "--no-rerank")
     for part in ("documents\nlisted in", "indexed in", "analyzer en,stop_words,stemming,split_identifiers"):
         assert part in shown
     assert shown.count(" ms)\n  1  ") == 5
@@ -713,7 +713,7 @@ def test_the_demo_answers_explains_and_measures(prorank):
 
 def test_the_demo_answers_given_questions_alone_and_goes_on_asking_at_a_terminal(terminal, prorank):
     terminal("parse command line arguments", "qqqq", "", "ignored")
-    shown = prorank("demo", "qqqq zzzz", "shuffle a list", "--no-explain", "--interactive")
+    shown = prorank("demo", "qqqq zzzz", "shuffle a list", "--no-explain", "--interactive", "--no-rerank")
     assert "qqqq zzzz  (" in shown
     assert shown.count("no document matches") == 2
     assert "random.shuffle" in shown
@@ -725,7 +725,7 @@ def test_the_demo_answers_given_questions_alone_and_goes_on_asking_at_a_terminal
     )
     assert shown.count(" ms)") == 4
     terminal()
-    assert prorank("demo", "qqqq", "--interactive").endswith("? ")
+    assert prorank("demo", "qqqq", "--interactive", "--no-rerank").endswith("? ")
 
 
 def test_the_bundled_questions_can_be_evaluated_with_the_analyzer_of_the_demo(prorank):

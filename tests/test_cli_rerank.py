@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from prorank_plugins import ProRankReranker
-from prorank_plugins.cli import main
+from prorank_plugins import MissingExtraError, ProRankReranker
+from prorank_plugins.cli import demo, main
 from tests import tiny_models
 
 RECORDS = [
@@ -93,6 +93,23 @@ def test_a_model_that_is_not_there_is_an_error_on_one_line(candidates, tmp_path,
     assert error.count("\n") == 1
 
 
-def test_the_demo_reranks_with_a_model(model, capsys):
+def test_the_demo_reranks_with_a_model(model, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "_MEASURED_QUESTIONS", 4)
     assert main(["demo", "read a zip file", "-k", "2", "--no-explain", "--model", str(model)]) == 0
-    assert "it ranks the best 20 anew" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "it ranks BMX's best 20 anew, fused with BMX's scores" in shown
+    assert "nDCG@10 on 4 of the questions, reranked in" in shown
+    assert f"BMX + {model.name} minus BMX, paired: " in shown
+
+
+def test_the_demo_goes_on_with_bmx_alone_where_torch_is_missing(capsys, monkeypatch):
+    def missing(*args, **options):
+        raise MissingExtraError("ProRankReranker needs torch. Run: pip install 'prorank-plugins[rerank]'")
+
+    monkeypatch.setattr(ProRankReranker, "from_pretrained", missing)
+    assert main(["demo", "read a zip file", "-k", "2", "--no-explain"]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        "BMX answers alone: ProRankReranker needs torch. Run: pip install 'prorank-plugins[rerank]'" in shown
+    )
+    assert "reranked in" not in shown

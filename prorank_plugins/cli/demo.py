@@ -7,17 +7,21 @@ import platform
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from prorank_plugins.cli.contest import hold_contest
 from prorank_plugins.cli.options import Subparsers, add_command, describe_analyzer, scorers_named
 from prorank_plugins.cli.reports import comparisons_with_first, mean_and_interval
 from prorank_plugins.cli.tables import columns, emit, one_line, terminal_width
 from prorank_plugins.core.documents import ScoredDocument
+from prorank_plugins.core.errors import MissingExtraError
 from prorank_plugins.core.pipeline import RetrieveThenRerank
 from prorank_plugins.core.protocols import Retriever
 from prorank_plugins.evaluation.datasets import BeirDataset
+from prorank_plugins.evaluation.evaluate import evaluate
 from prorank_plugins.lexical.analysis import Analyzer, AnalyzerConfig
 from prorank_plugins.lexical.retriever import LexicalRetriever
+from prorank_plugins.rerank.weights import NANO
 
 QUESTIONS = (
     "count how often each element occurs",
@@ -29,14 +33,19 @@ QUESTIONS = (
 _ANALYZER = AnalyzerConfig(language="en", split_identifiers=True)
 _MEASURE = "ndcg@10"
 _DEPTH = 20
+_FUSION_WEIGHT = 0.5
+_MEASURED_QUESTIONS = 40
+"""Those of the bundled questions that the reranker is measured on, so that the demo stays short."""
+
 _EXAMPLES = """\
   prorank demo
   prorank demo "parse a date" "wait for several threads" -k 3
   prorank demo --interactive
 """
 _DESCRIPTION = """\
-Index the documentation of Python's standard library, answer questions about it with BMX, take one score
-apart, and measure BMX and BM25 on the questions and judgements that come along. Needs no network.
+Index the documentation of Python's standard library, answer questions about it with BMX and a reranker,
+take one score apart, and measure BMX, BM25 and the reranker on the questions and judgements that come along.
+Needs no network. The reranker needs the extra "rerank"; without it, or with --no-rerank, BMX answers alone.
 """
 
 
@@ -61,8 +70,9 @@ def add_parser(commands: Subparsers) -> None:
         help="take one score apart (default: yes)",
     )
     parser.add_argument(
-        "--model", metavar="NAME", help="rerank the candidates with this model folder or hub name"
+        "--model", metavar="NAME", default=NANO, help=f"reranker: folder or hub name (default: {NANO})"
     )
+    parser.add_argument("--no-rerank", action="store_true", help="answer with BMX alone")
     parser.add_argument("--interactive", action="store_true", help="go on asking, at a terminal")
 
 
@@ -79,28 +89,34 @@ def run(args: argparse.Namespace) -> int:
     print(f"The standard library of Python {platform.python_version()}: {len(retriever):,} documents")
     print(f"listed in {listed - start:.2f} s, indexed in {indexed - listed:.2f} s")
     print(f"scorer {retriever.scorer!r}, analyzer {describe_analyzer(Analyzer(_ANALYZER))}")
-    answering = _with_model(retriever, args.model)
+    reranking = None if args.no_rerank else _with_model(retriever, args.model)
+    answering: Retriever = reranking or retriever
     questions = args.questions or QUESTIONS
     for question in questions:
         _answer(answering, question, args.k)
     if args.explain:
         emit(_explanation(retriever, questions[0]), None)
     emit(_evaluation(dataset, retriever), None)
+    if reranking is not None:
+        emit(_reranked_evaluation(dataset, reranking, args.model), None)
     if args.interactive and sys.stdin.isatty():
         _keep_asking(answering, args.k)
     return 0
 
 
-def _with_model(retriever: LexicalRetriever, model: str | None) -> Retriever:
-    """The retriever, followed by a reranker if a model is named."""
-    if model is None:
-        return retriever
+def _with_model(retriever: LexicalRetriever, model: str) -> RetrieveThenRerank | None:
+    """The retriever followed by a reranker; None where the libraries for one are missing."""
     from prorank_plugins.rerank.reranker import ProRankReranker
 
     start = time.perf_counter()
-    reranker = ProRankReranker.from_pretrained(model)
-    print(f"loaded {model} in {time.perf_counter() - start:.2f} s; it ranks the best {_DEPTH} anew")
-    return RetrieveThenRerank(retriever, reranker, _DEPTH)
+    try:
+        reranker = ProRankReranker.from_pretrained(model)
+    except MissingExtraError as error:
+        print(f"BMX answers alone: {error}")
+        return None
+    seconds = time.perf_counter() - start
+    print(f"loaded {model} in {seconds:.2f} s; it ranks BMX's best {_DEPTH} anew, fused with BMX's scores")
+    return RetrieveThenRerank(retriever, reranker, _DEPTH, _FUSION_WEIGHT)
 
 
 def _answer(retriever: Retriever, question: str, k: int) -> None:
@@ -142,6 +158,27 @@ def _evaluation(dataset: BeirDataset, retriever: LexicalRetriever) -> Iterator[s
     )
     against = {"bmx": reports["bmx"], "bm25": reports["bm25"]}
     yield f"  BMX (reference) minus BM25, paired: {comparisons_with_first(against)['bm25'][_MEASURE]}"
+
+
+def _reranked_evaluation(dataset: BeirDataset, reranking: RetrieveThenRerank, model: str) -> Iterator[str]:
+    """Whether the reranker adds to BMX, on some of the questions."""
+    step = max(1, len(dataset.queries) // _MEASURED_QUESTIONS)
+    queries = dict(list(dataset.queries.items())[::step][:_MEASURED_QUESTIONS])
+    qrels = {id: dataset.qrels[id] for id in queries}
+    name = Path(model).name
+    runs: dict[str, dict[str, dict[str, float]]] = {f"BMX + {name}": {}, "BMX": {}}
+    start = time.perf_counter()
+    for id, question in queries.items():
+        for run_name, stage in ((f"BMX + {name}", reranking), ("BMX", reranking.retriever)):
+            hits = stage.retrieve(question, _DEPTH)
+            runs[run_name][id] = {hit.document.id: hit.score for hit in hits}
+    seconds = time.perf_counter() - start
+    reports = {run_name: evaluate(found, qrels, [_MEASURE]) for run_name, found in runs.items()}
+    yield ""
+    yield f"{dataset.name}: nDCG@10 on {len(queries)} of the questions, reranked in {seconds:.1f} s"
+    rows = [(run_name, mean_and_interval(report, _MEASURE)) for run_name, report in reports.items()]
+    yield from columns(rows, indent="  ")
+    yield f"  BMX + {name} minus BMX, paired: {comparisons_with_first(reports)['BMX'][_MEASURE]}"
 
 
 def _keep_asking(retriever: Retriever, k: int) -> None:

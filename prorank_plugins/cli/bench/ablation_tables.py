@@ -25,6 +25,9 @@ def page(lines: Sequence[dict[str, Any]], arms: Sequence[str], settings: dict[st
         "# What each stage of training does", "",
         f"`prorank bench ablation`; {shown}; {len(seeds)} seeds. {machine}.",
         "Mean over seeds with the half-width of its 95 % interval (Student's t); the base has no seed.", "",
+        "nDCG@10 among BMX's best 20, over queries that have a relevant document among these; AUC, balanced "
+        "accuracy of the answers and calibration error over the same pairs; rank and mean cosine of "
+        "the last hidden states.", "",
         "![nDCG@10 of each arm](ablation.png)", "",
     ]  # fmt: skip
     for collection in _collections(lines):
