@@ -127,6 +127,22 @@ def test_every_name_of_training_resolves_to_what_it_names():
         training.nothing  # noqa: B018
 
 
+def test_every_name_of_rerank_resolves_from_a_module_that_loads_nothing_heavy():
+    code = (
+        "import sys; from prorank_plugins.rerank import Chunking, MemoryScoreCache, Prompt, fuse\n"
+        "print([m for m in ('torch', 'transformers', 'safetensors', 'sklearn') if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+    from prorank_plugins import rerank
+
+    assert sorted(rerank.__all__) == sorted(rerank._HOME_OF)
+    assert all(getattr(rerank, name) is not None for name in rerank.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        rerank.nothing  # noqa: B018
+
+
 def test_every_public_name_resolves_and_is_listed_once():
     assert len(prorank_plugins.__all__) == len(set(prorank_plugins.__all__))
     assert sorted(prorank_plugins.__all__, key=str.lower) == sorted(prorank_plugins._HOME_OF, key=str.lower)
@@ -143,7 +159,7 @@ CONTRACT = {
         "LexicalIndex LexicalRetriever BMX BM25 Analyzer AnalyzerConfig Document WeightedQuery"
     ),
     "prorank_plugins.evaluation": (
-        "load_beir evaluate compare ndcg recall reciprocal_rank average_precision"
+        "load_beir load_stdlib_qa evaluate compare ndcg recall reciprocal_rank average_precision"
     ),
     "prorank_plugins.training": (
         "RelevanceExample RankingGroup WarmupConfig ScoreLearningConfig warm_up learn_scores distill "

@@ -34,7 +34,7 @@ _ANALYZER = AnalyzerConfig(language="en", split_identifiers=True)
 _MEASURE = "ndcg@10"
 _DEPTH = 20
 _FUSION_WEIGHT = 0.5
-_MEASURED_QUESTIONS = 40
+_MEASURED_QUESTIONS = 30
 """Those of the bundled questions that the reranker is measured on, so that the demo stays short."""
 
 _EXAMPLES = """\

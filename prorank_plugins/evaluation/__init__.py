@@ -12,6 +12,8 @@ from prorank_plugins.evaluation.evaluate import evaluate
 from prorank_plugins.evaluation.measures import average_precision, ndcg, precision, recall, reciprocal_rank
 from prorank_plugins.evaluation.report import Report
 from prorank_plugins.evaluation.significance import Comparison, Comparisons, compare
+from prorank_plugins.evaluation.stdlib import stdlib_documents
+from prorank_plugins.evaluation.stdlib_qa import load_stdlib_qa
 from prorank_plugins.evaluation.trec import read_qrels, read_run, write_qrels, write_run
 
 __all__ = [
@@ -23,12 +25,14 @@ __all__ = [
     "compare",
     "evaluate",
     "load_beir",
+    "load_stdlib_qa",
     "ndcg",
     "precision",
     "read_qrels",
     "read_run",
     "recall",
     "reciprocal_rank",
+    "stdlib_documents",
     "write_qrels",
     "write_run",
 ]
