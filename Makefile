@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 ENGLISH := scifact cranfield cacm med time liveqa-med hotpotqa-100 squad-rt-dev
 XQUAD := ar de el en es hi ro ru th tr vi zh
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test lint bench docs notebooks clean
 
 demo: $(STAMP)-demo
 	$(BIN)/prorank demo
@@ -32,6 +32,10 @@ bench: $(STAMP)-bench
 
 docs: $(STAMP)-docs
 	$(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml
+
+# Executes the notebooks in place and keeps their outputs.
+notebooks: $(STAMP)-dev
+	$(BIN)/python notebooks/execute.py
 
 clean:
 	rm -rf .venv build dist

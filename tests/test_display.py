@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.lib.pretty import pretty
 
 from prorank_plugins import (
     BMX,
@@ -181,6 +182,14 @@ def test_an_interval_puts_its_dot_where_the_value_is():
     assert 'cx="100.0"' in interval(0.2, 0.5, 0.8, 0.0, 1.0)
     assert 'x1="100.0" x2="100.0"' in interval(-0.5, 0.5, 0.8, -1.0, 1.0, zero=True)
     parsed(interval(0.0, 0.0, 0.0, 0.0, 0.0))
+
+
+def test_ipython_prints_what_str_gives():
+    for shown in everything("text"):
+        if not isinstance(shown, ScoredDocument):
+            assert pretty(shown) == str(shown)
+    change = show_ranking(documents("a"), documents("a"))
+    assert repr(change) == str(change)
 
 
 # Passages

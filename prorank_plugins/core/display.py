@@ -10,6 +10,7 @@ from prorank_plugins.core.documents import Document, ScoredDocument
 from prorank_plugins.core.errors import ConfigError
 from prorank_plugins.core.markup import FAINT, Html, escaped, note, number, one_line, table
 from prorank_plugins.core.passages import passage
+from prorank_plugins.core.shown import print_str
 from prorank_plugins.core.slopes import Slope, slope_chart
 
 Ranked: TypeAlias = "Sequence[ScoredDocument | Document]"
@@ -17,7 +18,7 @@ Ranked: TypeAlias = "Sequence[ScoredDocument | Document]"
 _LINE_CHARS = 60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RankingChange:
     """Two rankings of one query's documents. Shows itself in notebooks; ``str()`` is for terminals.
 
@@ -42,6 +43,9 @@ class RankingChange:
             title = one_line(document.text, _LINE_CHARS)
             lines.append(f"{rank:3} {_move(old.get(document.id), rank):5}{score}  {document.id}  {title}")
         return "\n".join(lines)
+
+    __repr__ = __str__
+    _repr_pretty_ = print_str
 
     def _repr_html_(self) -> str:
         old, new = _ranks(self.before[: self.limit]), _ranks(self.after[: self.limit])

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from prorank_plugins.core.errors import ConfigError, DataFormatError
 from prorank_plugins.core.markup import Html, escaped, interval, note, number, table
+from prorank_plugins.core.shown import print_str
 from prorank_plugins.evaluation.resampling import bootstrap_means, percentile_interval
 
 
@@ -92,6 +93,8 @@ class Report:
             low, high = intervals[measure]
             rows.append(f"{measure:<{width}}  {mean:.4f}  {low:.4f} to {high:.4f}")
         return "\n".join([*rows, f"over {len(self.per_query)} queries", self.signature])
+
+    _repr_pretty_ = print_str
 
     def _repr_html_(self) -> str:
         rows = []

@@ -9,6 +9,7 @@ import numpy as np
 
 from prorank_plugins.core.errors import ConfigError
 from prorank_plugins.core.markup import Html, escaped, interval, note, number, table
+from prorank_plugins.core.shown import print_str
 from prorank_plugins.evaluation.report import Report
 from prorank_plugins.evaluation.resampling import bootstrap_means, percentile_interval, sign_flip_p_value
 
@@ -43,6 +44,8 @@ class Comparison:
             f"{self.wins} won, {self.ties} tied, {self.losses} lost of {self.n_queries} queries"
         )
 
+    _repr_pretty_ = print_str
+
     def _repr_html_(self) -> str:
         return Comparisons({"": self})._repr_html_()
 
@@ -53,6 +56,8 @@ class Comparisons(dict[str, Comparison]):
     def __str__(self) -> str:
         width = max(map(len, self), default=0)
         return "\n".join(f"{measure:<{width}}  {found}" for measure, found in self.items())
+
+    _repr_pretty_ = print_str
 
     def _repr_html_(self) -> str:
         reach = max((max(-found.low, found.high) for found in self.values()), default=0.0)

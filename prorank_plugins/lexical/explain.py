@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prorank_plugins.core.markup import BLUE, GREEN, Html, bar, escaped, note, number, table
+from prorank_plugins.core.shown import print_str
 from prorank_plugins.lexical.exhaustive import saturation
 from prorank_plugins.lexical.planning import PlannedQueries
 from prorank_plugins.lexical.queries import UNSEEN
@@ -92,6 +93,8 @@ class Explanation:
         if self.scale != 1.0:
             lines.append(f"   all times {self.scale:.6g} (normalised)")
         return "\n".join(lines)
+
+    _repr_pretty_ = print_str
 
     def _repr_html_(self) -> str:
         largest = max((self.coverage, *(entry.contribution for entry in self.terms))) or 1.0

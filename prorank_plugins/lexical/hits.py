@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prorank_plugins.core.markup import Html, bar, escaped, note, number, table
+from prorank_plugins.core.shown import print_str
 
 _SHOWN = 20
 
@@ -48,6 +49,8 @@ class Hits:
         lines = [f"{rank:3} {score:10.4f}  {id}" for rank, (id, score) in enumerate(self, start=1)]
         more = [f"    and {len(self) - _SHOWN} more"] if len(self) > _SHOWN else []
         return "\n".join([*lines[:_SHOWN], *more]) or "no hit"
+
+    _repr_pretty_ = print_str
 
     def _repr_html_(self) -> str:
         if not self.ids:

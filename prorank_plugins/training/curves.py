@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from prorank_plugins.core.markup import BLUE, FAINT, Html, escaped, note
+from prorank_plugins.core.shown import print_str
 from prorank_plugins.training.config import StepReport
 
 _WIDTH, _HEIGHT, _EDGE = 240, 80, 6
@@ -14,7 +15,7 @@ _POINTS = 200
 _NOTHING = "no report yet"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingCurves:
     """Loss and metrics over the steps of a run. Shows itself in notebooks; ``str()`` is for terminals.
 
@@ -43,6 +44,9 @@ class TrainingCurves:
             values = list(points.values())
             lines.append(f"{name:{width}}  {values[0]:10.4g}  {values[-1]:10.4g}")
         return "\n".join([*lines, f"steps {self.reports[0].step} to {self.reports[-1].step}"])
+
+    __repr__ = __str__
+    _repr_pretty_ = print_str
 
     def _repr_html_(self) -> str:
         series = self.series()
