@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 import struct
 from pathlib import Path
@@ -94,7 +95,17 @@ def test_every_line_of_the_tests_has_the_ids_of_the_library(style):
     # The two libraries compose half-width kana differently.
     lines = [line for line in TEXT if not re.search("[\uff61-\uff9f]", line)]
     assert len(lines) > 0.9 * len(TEXT)
-    assert tokenizer.encode_many(lines, trusted=False) == processor.encode(lines)
+    for line, ids, expected in zip(
+        lines, tokenizer.encode_many(lines, trusted=False), processor.encode(lines), strict=True
+    ):
+        # Of two ways to cut "fff" that are equally likely, each library may take its own.
+        is_tie = math.isclose(_likelihood(processor, ids), _likelihood(processor, expected), rel_tol=1e-9)
+        same_text = processor.decode(ids) == processor.decode(expected)
+        assert ids == expected or (is_tie and same_text), line
+
+
+def _likelihood(processor, ids):
+    return math.fsum(processor.get_score(number) for number in ids)
 
 
 @given(st.lists(st.one_of(st.sampled_from(MARKUP), st.text(max_size=6)), max_size=8).map("".join))
