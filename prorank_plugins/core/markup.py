@@ -15,7 +15,7 @@ Html = NewType("Html", str)
 """Markup that is ready to be put between tags."""
 
 BLUE, GREEN, ORANGE = "#4a90d9", "#2f9e6e", "#d9822b"
-FAINT = "opacity:.65"
+FAINT = "opacity:.75"
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _CELL = "padding:2px 8px;vertical-align:top"

@@ -27,7 +27,7 @@ def slope_chart(slopes: Sequence[Slope], before: str = "before", after: str = "a
         after: heading of the right side.
     """
     n_rows = max((rank for slope in slopes for rank in slope[1:] if rank), default=0)
-    width, height = 2 * _LABEL + _MIDDLE, _ROW * (n_rows + 2)
+    width, height = 2 * _LABEL + _MIDDLE, _ROW * (n_rows + 1) + 8
     left, right = _LABEL, _LABEL + _MIDDLE
     parts = [_text(left - 12, 0, "end", before, bold=True), _text(right + 12, 0, "start", after, bold=True)]
     for slope in slopes:
