@@ -76,7 +76,8 @@ def _panel(name: str, points: dict[int, float]) -> Html:
     values = list(points.values())
     low, high = min(values), max(values)
     return Html(
-        f'<div style="width:{_WIDTH}px"><div style="white-space:nowrap;overflow:hidden"><b>{escaped(name)}</b> {values[-1]:.4g}</div>'
+        f'<div style="width:{_WIDTH}px"><div style="white-space:nowrap;overflow:hidden">'
+        f"<b>{escaped(name)}</b> {values[-1]:.4g}</div>"
         f'<svg width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}">{_curve(points)}</svg>'
         f'<div style="{FAINT};font-size:80%">{low:.4g} … {high:.4g}</div></div>'
     )
