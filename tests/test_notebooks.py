@@ -60,6 +60,12 @@ def test_markup_has_no_script_and_asks_for_nothing(path):
             assert not re.search(r"<(script|img|link|iframe|style)|\b(src|href)=|url\(", markup)
 
 
+def test_formulas_are_readable_without_anything_that_sets_them(path):
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            assert not re.search(r"\$|\\\(|\\\[", cell.source), "TeX needs a script from elsewhere"
+
+
 def test_links_between_notebooks_lead_somewhere(path):
     for cell in read(path).cells:
         if cell.cell_type == "markdown":
