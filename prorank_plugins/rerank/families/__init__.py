@@ -15,15 +15,15 @@ from prorank_plugins.rerank.families.stored import StoredWeights
 
 Make = Callable[[Mapping[str, Any], StoredWeights], Family]
 
-# model_type → whether a configuration of that type is computed exactly, and by what.
-_FAMILIES: dict[str, tuple[Callable[[Mapping[str, Any]], bool], Make]] = {
+FAMILIES: dict[str, tuple[Callable[[Mapping[str, Any]], bool], Make]] = {
     "qwen2": (qwen.is_exact, qwen.Qwen),
     "qwen3": (qwen.is_exact, qwen.Qwen),
     "bert": (bert.is_exact, bert.Bert),
 }
+"""``model_type`` → whether a configuration of that type is computed exactly, and by what."""
 
 
 def find_family(config: Mapping[str, Any]) -> Make | None:
     """What runs a model with this ``config.json`` exactly; None if nothing here does."""
-    is_exact, make = _FAMILIES.get(str(config.get("model_type")), (None, None))
+    is_exact, make = FAMILIES.get(str(config.get("model_type")), (None, None))
     return make if is_exact is not None and is_exact(config) else None
