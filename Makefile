@@ -31,7 +31,7 @@ bench: $(STAMP)-bench
 	  $(PRORANK_DATA)/drcd-zh-hant:zh $(foreach code,$(XQUAD),$(PRORANK_DATA)/xquad/$(code):$(code)))
 
 docs: $(STAMP)-docs
-	$(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml
 
 # Executes the notebooks in place and keeps their outputs.
 notebooks: $(STAMP)-dev
