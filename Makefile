@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 ENGLISH := scifact cranfield cacm med time liveqa-med hotpotqa-100 squad-rt-dev
 XQUAD := ar de el en es hi ro ru th tr vi zh
 
-.PHONY: demo test lint bench docs notebooks clean
+.PHONY: demo test lint bench docs notebooks extras clean
 
 demo: $(STAMP)-demo
 	$(BIN)/prorank demo
@@ -36,6 +36,10 @@ docs: $(STAMP)-docs
 # Executes the notebooks in place and keeps their outputs.
 notebooks: $(STAMP)-dev
 	$(BIN)/python notebooks/execute.py
+
+# Installs wheel and sdist alone with each extra and runs its tests, the notebooks among them.
+extras: .venv/bin/python
+	$(BIN)/python .ci/extras.py
 
 clean:
 	rm -rf .venv build dist
