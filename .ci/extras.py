@@ -153,7 +153,8 @@ def check(extra: Extra, wheel: Path, sdist: Path, tests: Path, folder: Path) -> 
     if extra.notebooks:
         pytest(python, tests, "--nbmake", "--override-ini=addopts=", "notebooks")
     run(python, "-m", "pip", "uninstall", "--quiet", "--yes", "prorank-plugins")
-    pip(python, f"{sdist}{suffix}")
+    pip(python, "--no-deps", sdist)  # the wheel was built from it, so both ask for the same
+    run(python, "-m", "pip", "check", quiet=True)
     pytest(python, tests, f"tests/{extra.tests[0]}")
     shutil.rmtree(folder)
 
