@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.benches import bench_setting, harbour  # noqa: F401 - fixtures
 from tests.rerankers import loads  # noqa: F401 - a fixture
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from prorank_plugins.cli.bench import ablation, lexical, quality, rerank, reranking
+from prorank_plugins.cli.bench import (
+    ablation,
+    edits,
+    footprint,
+    lexical,
+    page,
+    quality,
+    rerank,
+    reranking,
+    scaling,
+)
 from prorank_plugins.cli.options import Subparsers
 
 
@@ -12,7 +22,8 @@ def add_parser(commands: Subparsers) -> None:
         "bench", help="measure speed and quality next to others", description=__doc__
     )
     kinds = parser.add_subparsers(title="kinds", metavar="KIND", required=True)
-    lexical.add_parser(kinds)
+    for lexically in (lexical, footprint, edits, scaling, page):
+        lexically.add_parser(kinds)
     quality.add_parser(kinds)
     rerank.add_parser(kinds)
     reranking.add_parser(kinds)

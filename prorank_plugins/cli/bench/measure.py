@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from prorank_plugins.cli.bench.corpora import Corpus
-from prorank_plugins.cli.bench.engines import Engine
+from prorank_plugins.cli.bench.engines import Engine, contestants_of
 from prorank_plugins.evaluation.timing import interleave
 
 Rounds: TypeAlias = "dict[str, list[float]]"
 """Seconds of each round, by engine or contestant."""
+
+INDEXED_FROM = ("raw text", "terms")
+"""What an index is built from. The last one's indexes are searched."""
 
 # Documents indexed to get imports and compilation out of the way.
 _FIRST_DOCS = 300
@@ -29,19 +32,14 @@ class Results:
     """What was measured.
 
     Attributes:
-        first: wall seconds of an engine's first small index and a contestant's first search, compilation
-            included. In one process, so that whoever comes first pays for shared imports.
-        build_tokens: CPU seconds to index analysed documents, by engine.
-        build_raw: CPU seconds to index texts, by engine.
+        build: ``{"raw text" or "terms": CPU seconds}`` to index texts or analysed documents, by engine.
         batch: ``{k: CPU seconds a query}`` of searching all queries in one call, by contestant.
         single: ``{k: wall seconds}``, the median over single calls, by contestant.
         overlap: mean share of the ten best documents that a contestant has in common with this
             package's scorer of the same formula.
     """
 
-    first: dict[str, float]
-    build_tokens: Rounds
-    build_raw: Rounds
+    build: dict[str, Rounds]
     batch: dict[int, Rounds]
     single: dict[int, Rounds]
     overlap: dict[str, float]
@@ -55,10 +53,14 @@ class Contestant:
     like: str
     engine: Engine
     queries: list[list[str]]
+    prepared: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prepared", self.engine.prepare(self.queries))
 
     def batch(self, k: int) -> None:
         """All queries in one call."""
-        self.engine.search_many(self.label, self.queries, k)
+        self.engine.search_many(self.label, self.prepared, k)
 
     def median_call(self, k: int) -> float:
         """Median wall seconds of single calls."""
@@ -71,7 +73,7 @@ class Contestant:
 
     def best(self) -> list[list[int]]:
         """Rows of the best documents of the first queries."""
-        answers = self.engine.search_many(self.label, self.queries[:_COMPARED], _COMPARED_K)
+        answers = [self.engine.search(self.label, query, _COMPARED_K) for query in self.queries[:_COMPARED]]
         return [self.engine.rows(answer) for answer in answers]
 
 
@@ -81,6 +83,7 @@ def measure(
     ks: Sequence[int],
     rounds: int,
     say: Callable[[str], None],
+    index_from: Sequence[str] = INDEXED_FROM,
 ) -> Results:
     """Index and search ``corpus`` with every engine.
 
@@ -90,17 +93,19 @@ def measure(
         ks: numbers of documents to ask for.
         rounds: measured rounds of everything.
         say: told what is being done.
+        index_from: which kinds of indexing to time, of `INDEXED_FROM`; at least "terms".
     """
-    say("first calls")
-    first = _first_calls(engines, corpus)
-    say("indexing texts")
-    build_raw, _ = _builds(engines, rounds, lambda engine: engine.build_raw(corpus.texts))
-    say("indexing analysed documents")
-    build_tokens, built = _builds(engines, rounds, lambda engine: engine.build_tokens(corpus.documents))
+    say("first calls, not measured")
+    _warm(engines, corpus)
+    build: dict[str, Rounds] = {}
+    for kind in INDEXED_FROM:
+        if kind in index_from:
+            say(f"indexing {kind}")
+            build[kind], built = _builds(engines, rounds, _builder(kind, corpus))
     contestants = [
         Contestant(label, like, engine, corpus.queries[: engine.most_queries])
         for engine in built
-        for label, like in engine.contestants.items()
+        for label, like in contestants_of(type(engine), len(corpus.documents)).items()
     ]
     batch: dict[int, Rounds] = {}
     single: dict[int, Rounds] = {}
@@ -108,21 +113,23 @@ def measure(
         say(f"searching, k = {k}")
         batch[k] = _batches(contestants, k, rounds)
         single[k] = _single_calls(contestants, k, rounds)
-    return Results(first, build_tokens, build_raw, batch, single, _overlaps(contestants))
+    return Results(build, batch, single, _overlaps(contestants))
 
 
-def _first_calls(engines: Iterable[type[Engine]], corpus: Corpus) -> dict[str, float]:
-    seconds: dict[str, float] = {}
+def _builder(kind: str, corpus: Corpus) -> Callable[[Engine], None]:
+    if kind == "terms":
+        return lambda engine: engine.build_tokens(corpus.documents)
+    return lambda engine: engine.build_raw(corpus.texts)
+
+
+def _warm(engines: Iterable[type[Engine]], corpus: Corpus) -> None:
+    """Get imports and compilation out of the way."""
     for make in engines:
-        start = time.perf_counter()
+        make().build_raw(corpus.texts[:_FIRST_DOCS])
         engine = make()
         engine.build_tokens(corpus.documents[:_FIRST_DOCS])
-        seconds[f"{make.name}, index"] = time.perf_counter() - start
         for label in make.contestants:
-            start = time.perf_counter()
             engine.search(label, corpus.queries[0], _COMPARED_K)
-            seconds[f"{label}, search"] = time.perf_counter() - start
-    return seconds
 
 
 def _builds(
