@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -26,8 +27,13 @@ class Bm25s(Engine):
         self._bm25s = import_module("bm25s")
 
     def build_tokens(self, documents: Iterable[list[str]]) -> None:
-        """Index terms as they are. It goes over the documents twice, so it needs a list."""
-        self._index(list(documents))
+        """Index terms as they are. It goes over the documents twice, so it needs a list.
+
+        In a list made here, all occurrences of a term are one object.
+        """
+        if not isinstance(documents, list):
+            documents = [list(map(sys.intern, document)) for document in documents]
+        self._index(documents)
 
     def build_raw(self, texts: Iterable[str]) -> None:
         """Index texts with `bm25s.tokenize` and PyStemmer."""
