@@ -75,11 +75,13 @@ def test_a_file_of_something_else_is_not_overwritten(tmp_path):
 
 def test_the_page_can_be_written_again(tmp_path, growth):
     (tmp_path / "lexical.json").write_text(json.dumps({"scaling": {"harbour": growth}}))
+    (tmp_path / "lexical-notes.md").write_text("The third goal needs another cache.\n")
     assert main(["bench", "page", "--output", str(tmp_path)]) == 0
     page = (tmp_path / "lexical.md").read_text(encoding="utf-8")
     assert "# Lexical search" in page
     assert "## Growth, on text resampled from harbour" in page
     assert scaling_plot.PICTURE in page
+    assert page.index("another cache") < page.index("## Growth")
 
 
 def test_goals_are_reached_or_not_by_the_median_ratio(bench_setting):

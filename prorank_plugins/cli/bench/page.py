@@ -26,6 +26,8 @@ def add_parser(kinds: Subparsers) -> None:
         run,
         "write lexical.md again from lexical.json",
         "  prorank bench page\n",
+        "Write lexical.md again from lexical.json and, behind the table of goals, lexical-notes.md if there "
+        "is one.",
     )
     parser.add_argument(
         "--output",
@@ -43,11 +45,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def as_page(record: dict[str, Any]) -> str:
+def as_page(record: dict[str, Any], notes: str = "") -> str:
     """The page.
 
     Args:
         record: as `prorank_plugins.cli.bench.record.read_record` returns it.
+        notes: Markdown to stand behind the goals: why some are not reached.
     """
     from prorank_plugins.cli.bench.edits_tables import edits_section
     from prorank_plugins.cli.bench.footprint_tables import footprint_section
@@ -56,7 +59,7 @@ def as_page(record: dict[str, Any]) -> str:
     from prorank_plugins.cli.bench.scaling_tables import scaling_section
     from prorank_plugins.cli.bench.tables import search_section
 
-    parts = [_INTRODUCTION, goals_table(record)]
+    parts = [_INTRODUCTION, goals_table(record), notes]
     makers: dict[str, Callable[[dict[str, Any]], str]] = {
         "search": search_section,
         "footprint": footprint_section,

@@ -58,7 +58,7 @@ def keep(folder: Path, kind: str, name: str, section: Section) -> Section:
 
 
 def write_page(folder: Path) -> None:
-    """``lexical.md`` and its picture from ``lexical.json``."""
+    """``lexical.md`` and its picture from ``lexical.json`` and, about goals, ``lexical-notes.md``."""
     from prorank_plugins.cli.bench.page import as_page
     from prorank_plugins.cli.bench.scaling_plot import PICTURE, draw
 
@@ -68,4 +68,6 @@ def write_page(folder: Path) -> None:
             draw(curves, folder / PICTURE)
         except ImportError:
             say(f"{PICTURE} is not drawn: matplotlib is not installed; run: pip install matplotlib")
-    write_text(folder / "lexical.md", as_page(record))
+    notes = folder / "lexical-notes.md"
+    told = notes.read_text(encoding="utf-8") if notes.exists() else ""
+    write_text(folder / "lexical.md", as_page(record, told))
