@@ -68,7 +68,7 @@ def save_index(
         for name, strings in (("terms", names), ("ids", segment.ids)):
             table = strings if isinstance(strings, StringTable) else StringTable.pack(strings)
             out.array(name, table.data)
-            out.array(f"{name}_offsets", table.offsets)
+            out.array(f"{name}_offsets", table.offsets.astype(np.int64))
         if analyzer is not None and (model := getattr(analyzer.source, "model", None)) is not None:
             out.chunks("subwords.model", [model])
         if documents is not None:

@@ -1,49 +1,87 @@
-"""Terms and ids: text keys to dense integers, and packed strings that can be memory-mapped."""
+"""Terms to dense integers and back."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
-from typing import overload
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prorank_plugins.lexical.strings import StringNumbers, StringTable
+
+__all__ = ["StringTable", "Vocabulary"]
+
 
 class _Numbers(dict[str, int]):
-    """Term → number; a term that is looked up for the first time gets the next one."""
+    """Term → number, of the terms asked for so far; a term that nobody knows gets the next one.
+
+    Attributes:
+        saved: numbers of the first terms.
+        added: the terms after them.
+    """
+
+    def __init__(self, saved: StringNumbers | None) -> None:
+        super().__init__()
+        self.saved = saved
+        self.n_saved = len(saved) if saved is not None else 0
+        self.added: list[str] = []
+
+    def find(self, term: str) -> int:
+        """The number that ``term`` has among the saved terms, -1 if none; remembered if it has one."""
+        if self.saved is None or not isinstance(term, str):
+            return -1
+        number = self.saved.find(term)
+        if number >= 0:
+            self[term] = number
+        return number
 
     def __missing__(self, term: str) -> int:
         if not isinstance(term, str):
             raise TypeError(f"a term must be a str, found {type(term).__name__}")
-        number = self[term] = len(self)
+        number = self.find(term)
+        if number < 0:
+            number = self.n_saved + len(self.added)
+            # In this order: whoever reads the number meanwhile finds its term.
+            self.added.append(term)
+            self[term] = number
         return number
 
 
 class Vocabulary:
     """Term ↔ number in order of first appearance. Only grows, so older index states stay valid.
 
+    Any number of threads may ask while one, which holds `growing`, adds.
+
     Args:
-        terms: distinct terms; term ``i`` gets number ``i``.
+        terms: distinct terms; term ``i`` gets number ``i``, after the saved ones. Repeats are passed over.
+        saved: the first terms, as they lie in a file; nothing of it is read before it is asked for.
     """
 
-    def __init__(self, terms: Iterable[str] = ()) -> None:
-        self._numbers = _Numbers((term, number) for number, term in enumerate(terms))
+    def __init__(self, terms: Iterable[str] = (), saved: StringNumbers | None = None) -> None:
+        self._numbers = _Numbers(saved)
         self.growing = threading.Lock()
         """Held while terms are added: copies of an index share its vocabulary."""
+        for term in terms:
+            self.add(term)
 
-    def __reduce__(self) -> tuple[type[Vocabulary], tuple[list[str]]]:
-        return Vocabulary, (list(self),)
+    def __reduce__(self) -> tuple[type[Vocabulary], tuple[list[str], StringNumbers | None]]:
+        return Vocabulary, (list(self._numbers.added), self._numbers.saved)
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return self._numbers.n_saved + len(self._numbers.added)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._numbers)
+        if self._numbers.saved is not None:
+            yield from self._numbers.saved.strings
+        yield from self._numbers.added
 
     def add(self, term: str) -> int:
-        """Number of ``term``, a new one if it has none."""
+        """Number of ``term``, a new one if it has none.
+
+        Raises:
+            TypeError: a term that is no str.
+        """
         return self._numbers[term]
 
     def add_all(self, terms: Iterable[str], n: int) -> NDArray[np.int32]:
@@ -56,47 +94,20 @@ class Vocabulary:
 
     def get(self, term: str) -> int:
         """Number of ``term``, -1 if it has none."""
-        return self._numbers.get(term, -1)
+        number = self._numbers.get(term)
+        return self._numbers.find(term) if number is None else number
 
+    def get_all(self, terms: Iterable[str], n: int) -> NDArray[np.int32]:
+        """(n,) numbers of ``n`` terms, -1 for those without."""
+        return np.fromiter(map(self.get, terms), np.int32, n)
 
-class StringTable(Sequence[str]):
-    """Strings in one byte array, decoded one at a time when asked for.
+    def term(self, number: int) -> str:
+        """The term with this number.
 
-    Attributes:
-        offsets: (n + 1,) int64; string ``i`` is ``data[offsets[i]:offsets[i + 1]]`` in UTF-8.
-        data: (n_bytes,) uint8.
-    """
-
-    def __init__(self, offsets: NDArray[np.int64], data: NDArray[np.uint8]) -> None:
-        self.offsets = offsets
-        self.data = data
-
-    @classmethod
-    def pack(cls, strings: Iterable[str]) -> StringTable:
-        """Pack strings. Lone surrogates, which `str` allows and UTF-8 does not, survive."""
-        encoded = [string.encode("utf-8", "surrogatepass") for string in strings]
-        offsets = np.zeros(len(encoded) + 1, np.int64)
-        np.cumsum([len(piece) for piece in encoded], out=offsets[1:])
-        return cls(offsets, np.frombuffer(b"".join(encoded), np.uint8))
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"string {index} of {len(self)}")
-        index %= len(self)
-        piece = self.data[self.offsets[index] : self.offsets[index + 1]]
-        return piece.tobytes().decode("utf-8", "surrogatepass")
-
-    def __iter__(self) -> Iterator[str]:
-        text = self.data.tobytes()
-        ends = self.offsets.tolist()
-        for start, end in pairwise(ends):
-            yield text[start:end].decode("utf-8", "surrogatepass")
+        Raises:
+            IndexError: no term has it.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(f"term {number} of {len(self)}")
+        saved, place = self._numbers.saved, number - self._numbers.n_saved
+        return saved.strings[number] if saved is not None and place < 0 else self._numbers.added[place]
