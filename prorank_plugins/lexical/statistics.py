@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prorank_plugins.core.errors import ConfigError
-from prorank_plugins.lexical.postings import Postings, read_only
+from prorank_plugins.lexical.entropies import log_entropies_of_counts, log_entropy_terms
+from prorank_plugins.lexical.histograms import EditedHistogram, Histograms
+from prorank_plugins.lexical.postings import Postings, TermFreqs, read_only
 
-_HISTOGRAM_SIZE = 256
+__all__ = [
+    "CorpusStats",
+    "TermStatistics",
+    "corpus_stats",
+    "inverse_doc_freqs",
+    "log_entropies",
+    "log_entropy_terms",
+]
+
+# From so many (term, frequency) pairs on, a change is worked out with arrays, else term by term.
+_MANY_PAIRS = 20_000
+
+_Entries: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,34 +87,260 @@ def inverse_doc_freqs(doc_freqs: NDArray[np.int64], n_docs: int) -> NDArray[np.f
     return np.log1p((n_docs - doc_freqs + 0.5) / (doc_freqs + 0.5))
 
 
-def log_entropy_terms(term_freqs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """``ln(-p ln p)`` with ``p = 1 / (1 + exp(-tf))``: one document's share of BMX eq. 5.
-
-    Written with log1p, since ``ln p`` of a rounded sigmoid is 0 from tf = 37 on.
-    """
-    freqs = term_freqs.astype(np.float64)
-    tail = np.exp(-freqs)
-    with np.errstate(divide="ignore"):
-        # For large tf, ln(log1p(x)) = ln x - x/2 + O(x²) with x = exp(-tf).
-        log_minus_log_p = np.where(freqs < 30, np.log(np.log1p(tail)), -freqs - tail / 2)
-    return log_minus_log_p - np.log1p(tail)
-
-
 def log_entropies(postings: Postings) -> NDArray[np.float64]:
     """(n_terms,) ln of the raw entropy of each term (BMX eq. 5), summed over its documents.
 
     Summed by term frequency, in ascending order, from integer counts: the result does not depend on
     the order of the documents.
     """
-    from prorank_plugins.lexical import kernels
+    terms = np.arange(postings.n_terms)
+    doc_freqs = postings.doc_freqs()
+    histograms = Histograms.of(np.repeat(terms, doc_freqs).astype(np.int32), postings.term_freqs)
+    return _log_entropies(doc_freqs, histograms.take(terms))
 
-    table = log_entropy_terms(np.arange(_HISTOGRAM_SIZE))
-    result = np.empty(postings.n_terms, np.float64)
-    kernels.log_entropies(postings.indptr, postings.term_freqs, table, result)
-    if int(postings.term_freqs.max(initial=0)) >= _HISTOGRAM_SIZE:
-        large = np.flatnonzero(postings.term_freqs >= _HISTOGRAM_SIZE)
-        for term in np.unique(np.searchsorted(postings.indptr, large, side="right") - 1):
-            freqs, counts = np.unique(postings.of(term)[1], return_counts=True)
-            shares = log_entropy_terms(freqs.astype(np.int64))
-            result[term] = shares[0] + np.log(sum(counts * np.exp(shares - shares[0])))
-    return result
+
+def _log_entropies(doc_freqs: NDArray[np.int64], entries: _Entries) -> NDArray[np.float64]:
+    """(n,) from document frequencies and the histograms of the same terms.
+
+    Raises:
+        ValueError: the histograms hold more documents than contain the term.
+    """
+    indptr, term_freqs, counts = entries
+    before = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=before[1:])
+    ones = doc_freqs - np.diff(before[indptr])
+    if ones.min(initial=0) < 0 or counts.min(initial=0) < 0:
+        raise ValueError("more documents are taken off than there are")
+    return log_entropies_of_counts(ones, indptr, term_freqs, counts)
+
+
+class TermStatistics:
+    """The sums of `CorpusStats` over documents that come and go.
+
+    A change costs time for the terms of its documents, not for all terms. Everything follows from integers,
+    so equal documents give equal bits, whatever came and went before. One thread at a time: an index
+    holds a lock while it changes its statistics or looks them up.
+
+    Attributes:
+        n_docs: documents.
+        total_length: sum of |D| over them, in tokens.
+        n_terms: one more than the highest term number seen.
+    """
+
+    def __init__(self) -> None:
+        self.n_docs = 0
+        self.total_length = 0
+        self.n_terms = 0
+        # (at least n_terms,) with room for more; not to be written to while they are mapped or shared.
+        self._doc_freqs = np.zeros(0, np.int32)
+        self._log_entropies = np.zeros(0, np.float64)
+        self._writable = False
+        # Counts as of some time ago, never written to, and those of the terms whose counts changed since.
+        self._histograms = Histograms.of(np.zeros(0, np.int32), np.zeros(0, np.int32))
+        self._edited: dict[int, EditedHistogram] = {}
+
+    @property
+    def doc_freqs(self) -> NDArray[np.int32]:
+        """(n_terms,) documents containing each term; changes show through."""
+        return read_only(self._doc_freqs[: self.n_terms])
+
+    @property
+    def log_entropies(self) -> NDArray[np.float64]:
+        """(n_terms,) as in `CorpusStats`; changes show through."""
+        return read_only(self._log_entropies[: self.n_terms])
+
+    def of(self, terms: NDArray[np.int64]) -> CorpusStats:
+        """The present state for (n,) term numbers: entry ``i`` of its arrays belongs to ``terms[i]``.
+
+        Numbers outside [0, n_terms) are taken for terms without documents.
+        """
+        doc_freqs, log_entropies = np.zeros(len(terms), np.int64), np.full(len(terms), -np.inf)
+        known = np.flatnonzero((terms >= 0) & (terms < self.n_terms))
+        doc_freqs[known] = self._doc_freqs[terms[known]]
+        log_entropies[known] = self._log_entropies[terms[known]]
+        return CorpusStats(self.n_docs, self.total_length, doc_freqs, log_entropies)
+
+    # Documents come and go
+
+    def change(
+        self,
+        terms: NDArray[np.int32],
+        term_freqs: TermFreqs,
+        n_docs: int,
+        total_length: int,
+        sign: int,
+    ) -> None:
+        """Add documents, or remove some that were added.
+
+        Args:
+            terms: (n,) the distinct terms of each document, in any order.
+            term_freqs: (n,) how often the document contains the term, at least 1.
+            n_docs: documents added or removed, those without a term included.
+            total_length: the sum of their |D|.
+            sign: 1 to add, -1 to remove.
+
+        Raises:
+            ValueError: more is removed than there is; nothing is changed then.
+        """
+        assert sign in (1, -1), sign
+        if self.n_docs + sign * n_docs < 0 or self.total_length + sign * total_length < 0:
+            raise ValueError(f"{n_docs} documents of {total_length} tokens are more than there are")
+        if len(terms):
+            (self._change_all if len(terms) >= _MANY_PAIRS else self._change_few)(terms, term_freqs, sign)
+        self.n_docs += sign * n_docs
+        self.total_length += sign * total_length
+
+    def _change_all(self, terms: NDArray[np.int32], term_freqs: TermFreqs, sign: int) -> None:
+        """`change` with arrays over all histograms."""
+        occurrences = np.bincount(terms)
+        distinct = np.flatnonzero(occurrences)
+        histograms = self._all_histograms().plus(Histograms.of(terms, term_freqs), sign)
+        self._put(distinct, sign * occurrences[distinct], histograms.take(distinct))
+        self._histograms, self._edited = histograms, {}
+
+    def _change_few(self, terms: NDArray[np.int32], term_freqs: TermFreqs, sign: int) -> None:
+        """`change` term by term."""
+        distinct, occurrences = np.unique(terms.astype(np.int64), return_counts=True)
+        starts, ends = self._histograms.ranges(distinct)
+        spans = dict(zip(distinct.tolist(), map(slice, starts.tolist(), ends.tolist()), strict=True))
+        repeated = np.flatnonzero(term_freqs >= 2)
+        pairs = list(zip(terms[repeated].tolist(), term_freqs[repeated].tolist(), strict=True))
+        for term, _ in pairs:
+            if term not in self._edited:
+                self._edited[term] = EditedHistogram(*self._histograms.bytes_of(spans[term]))
+        self._count(pairs, sign)
+        try:
+            self._put(distinct, sign * occurrences, self._entries(spans))
+        except ValueError:
+            self._count(pairs, -sign)
+            raise
+
+    def _count(self, pairs: list[tuple[int, int]], sign: int) -> None:
+        """Count documents in histograms that are being edited."""
+        for term, freq in pairs:
+            self._edited[term].count(freq, sign)
+
+    def _entries(self, spans: dict[int, slice]) -> _Entries:
+        """Offsets, frequencies and counts of terms with these entries, edited or not."""
+        term_freqs, counts, indptr = bytearray(), bytearray(), [0]
+        for term, span in spans.items():
+            edited = self._edited.get(term)
+            if edited is not None:
+                term_freqs += edited.term_freqs
+                counts += edited.counts
+            elif span.start < span.stop:
+                saved = self._histograms.bytes_of(span)
+                term_freqs += saved[0]
+                counts += saved[1]
+            indptr.append(len(counts) // 4)
+        return (
+            np.array(indptr, np.int64),
+            np.frombuffer(term_freqs, np.int32).astype(np.int64),
+            np.frombuffer(counts, np.int32).astype(np.int64),
+        )
+
+    def _put(self, terms: NDArray[np.int64], occurrences: NDArray[np.int64], entries: _Entries) -> None:
+        """Add occurrences, negative ones too, to distinct ascending terms with these histograms."""
+        doc_freqs = self.of(terms).doc_freqs + occurrences
+        log_entropies = _log_entropies(doc_freqs, entries)
+        self._make_room(int(terms[-1]) + 1)
+        self._doc_freqs[terms] = doc_freqs
+        self._log_entropies[terms] = log_entropies
+
+    def _make_room(self, n_terms: int) -> None:
+        """Have arrays that may be written to and hold so many terms."""
+        present, size = self.n_terms, len(self._doc_freqs)
+        if n_terms > size or not self._writable:
+            size = max(n_terms, 2 * size) if n_terms > size else size
+            doc_freqs, log_entropies = np.zeros(size, np.int32), np.full(size, -np.inf)
+            doc_freqs[:present] = self._doc_freqs[:present]
+            log_entropies[:present] = self._log_entropies[:present]
+            self._doc_freqs, self._log_entropies, self._writable = doc_freqs, log_entropies, True
+        self.n_terms = max(n_terms, present)
+
+    def _all_histograms(self) -> Histograms:
+        """The histograms with what changed since."""
+        if not self._edited:
+            return self._histograms
+        rest = self._histograms.without(np.fromiter(self._edited, np.int64, len(self._edited)))
+        return rest.plus(Histograms.of_edited(self._edited), 1)
+
+    # Copies
+
+    def copy(self) -> TermStatistics:
+        """Statistics of its own with the same content; arrays are shared until either changes."""
+        self._writable = False
+        other = TermStatistics()
+        other.__dict__.update(self.__dict__, _edited=deepcopy(self._edited))
+        return other
+
+    def renumbered(self, kept: NDArray[np.int64]) -> TermStatistics:
+        """The same documents with terms ``kept`` (n,), ascending, as terms 0 to n - 1.
+
+        Terms that some document contains must be among them.
+        """
+        other = self.copy()
+        other.n_terms, other._edited = len(kept), {}
+        other._doc_freqs, other._log_entropies = self._doc_freqs[kept], self._log_entropies[kept]
+        old = self._all_histograms()
+        numbers = np.searchsorted(kept, old.terms).astype(np.int32)
+        other._histograms = Histograms(numbers, old.term_freqs, old.counts)
+        other._writable = True
+        return other
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What `from_arrays` takes, for a file; later changes do not show in it."""
+        self._histograms, self._edited = self._all_histograms(), {}
+        return {
+            "doc_freqs": self.doc_freqs.copy(),
+            "log_entropies": self.log_entropies.copy(),
+            "repeat_terms": self._histograms.terms,
+            "repeat_term_freqs": self._histograms.term_freqs,
+            "repeat_counts": self._histograms.counts,
+        }
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, NDArray[Any]], n_docs: int, total_length: int
+    ) -> TermStatistics:
+        """Statistics over arrays that `arrays` gave, which may be mapped and are not written to.
+
+        Raises:
+            ValueError: what does not fit together, for a message about the file.
+        """
+        for name, dtype in ARRAYS.items():
+            if arrays[name].dtype != dtype or arrays[name].ndim != 1:
+                raise ValueError(f"{name} is {arrays[name].ndim}-dimensional {arrays[name].dtype}")
+        statistics = cls()
+        statistics.n_docs, statistics.total_length = n_docs, total_length
+        statistics.n_terms = len(arrays["doc_freqs"])
+        statistics._doc_freqs, statistics._log_entropies = arrays["doc_freqs"], arrays["log_entropies"]
+        statistics._histograms = Histograms(
+            arrays["repeat_terms"], arrays["repeat_term_freqs"], arrays["repeat_counts"]
+        )
+        statistics._check()
+        return statistics
+
+    def _check(self) -> None:
+        doc_freqs, log_entropies = self._doc_freqs, self._log_entropies
+        if self.n_docs < 0 or self.total_length < 0:
+            raise ValueError(f"there are {self.n_docs} documents of {self.total_length} tokens")
+        if len(log_entropies) != len(doc_freqs):
+            raise ValueError(f"there are {len(log_entropies)} entropies of {len(doc_freqs)} terms")
+        if doc_freqs.min(initial=0) < 0 or doc_freqs.max(initial=0) > self.n_docs:
+            raise ValueError(f"a term is not in 0 to {self.n_docs} documents")
+        # No share is above that of a term that occurs once in every document, none below -2^31.
+        finite = (log_entropies > -(2.0**32)) & (log_entropies < 32)
+        if (finite != (doc_freqs > 0)).any() or (log_entropies[~finite] != -np.inf).any():
+            raise ValueError("entropies are not finite where a document contains the term, -inf elsewhere")
+        self._histograms.check(doc_freqs)
+
+
+ARRAYS = {
+    "doc_freqs": np.dtype(np.int32),
+    "log_entropies": np.dtype(np.float64),
+    "repeat_terms": np.dtype(np.int32),
+    "repeat_term_freqs": np.dtype(np.int32),
+    "repeat_counts": np.dtype(np.int32),
+}
+"""Names and types of the arrays that hold a `TermStatistics` in a file."""
