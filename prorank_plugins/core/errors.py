@@ -9,6 +9,7 @@
      ├─ IndexNotFoundError (FileNotFoundError)  no saved index at this path
      ├─ IndexFormatError (ValueError)        a saved index of another kind, version or analyzer
      ├─ CorruptIndexError (ValueError)       a saved index is incomplete or damaged
+     ├─ IndexLockedError (RuntimeError)      another process or object is writing to a saved index
      ├─ MissingExtraError (ImportError)      an optional dependency is not installed
      ├─ ModelError (RuntimeError)            a model cannot be loaded or used
      ├─ TrainingError (RuntimeError)         a training run cannot go on
@@ -50,6 +51,10 @@ class IndexFormatError(ProRankError, ValueError):
 
 class CorruptIndexError(ProRankError, ValueError):
     """A saved index is incomplete or its content contradicts itself."""
+
+
+class IndexLockedError(ProRankError, RuntimeError):
+    """Another process, or another object of this one, is writing to a saved index."""
 
 
 class MissingExtraError(ProRankError, ImportError):
