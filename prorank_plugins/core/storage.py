@@ -131,10 +131,10 @@ class ArtifactWriter:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        _sync_folder(self._data)
+        sync_folder(self._data)
         replaced = _data_folder_of(self._path)
         os.replace(temporary, self._path / MANIFEST)
-        _sync_folder(self._path)
+        sync_folder(self._path)
         _remove_old(self._path, self._data.name, replaced)
 
 
@@ -311,7 +311,7 @@ def _remove_old(path: Path, current: str, replaced: str | None) -> None:
             shutil.rmtree(entry, ignore_errors=True)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Make renames and new files in a folder durable, where the system can."""
     if os.name == "nt":
         return
