@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import compress
 from typing import Any, Protocol, TypeAlias
 
 from prorank_plugins.core.errors import ConfigError
@@ -123,21 +124,30 @@ class WordTerms:
         return words.fold_accents(folded) if self.config.fold_accents else folded
 
     def _stem(self, word: str) -> str:
+        stemmer = self._stemmer()
+        stem: str = stemmer.stemWord(word) if stemmer is not None else word
+        return stem
+
+    def _stem_many(self, found: list[str]) -> list[str]:
+        stemmer = self._stemmer()
+        stems: list[str] = stemmer.stemWords(found) if stemmer is not None else found
+        return stems
+
+    def _stemmer(self) -> Any:
         # One stemmer per thread: a Snowball stemmer works in a buffer of its own.
         try:
-            stem: Callable[[str], str] | None = self._stemmers.stem
+            return self._stemmers.stemmer
         except AttributeError:
-            stem = self._stemmers.stem = self._load_stemmer()
-        return stem(word) if stem is not None else word
+            self._stemmers.stemmer = self._load_stemmer()
+            return self._stemmers.stemmer
 
-    def _load_stemmer(self) -> Callable[[str], str] | None:
+    def _load_stemmer(self) -> Any:
         if not self.config.stemming or self.config.language not in SNOWBALL:
             return None
         import Stemmer
 
         # The builder and the index remember the stems they have seen; the stemmer's own cache is off.
-        stem: Callable[[str], str] = Stemmer.Stemmer(SNOWBALL[self.config.language], 0).stemWord
-        return stem
+        return Stemmer.Stemmer(SNOWBALL[self.config.language], 0)
 
     def terms(self, text: str) -> list[str]:
         """Terms of ``text`` in order."""
@@ -188,6 +198,24 @@ class WordTerms:
         if word in self._dropped or len(word) < self._min_length:
             return []
         return [self._stem(word)]
+
+    def run_terms_many(self, runs: Sequence[bytes]) -> list[Sequence[str]]:
+        """`run_terms` of each of many runs, with fewer calls for each."""
+        if not self._lowered:
+            return [self.run_terms(run) for run in runs]
+        # ASCII letters and digits alone: a word by itself, folded already. Stop words are stemmed along.
+        plain = [run.isalnum() for run in runs]
+        found = b" ".join(compress(runs, plain)).decode("ascii").split()
+        dropped, shortest = self._dropped, self._min_length
+        stems = iter(zip(found, self._stem_many(found), strict=True))
+        terms: list[Sequence[str]] = []
+        for run, is_plain in zip(runs, plain, strict=True):
+            if not is_plain:
+                terms.append(self.run_terms(run))
+                continue
+            word, stem = next(stems)
+            terms.append(() if word in dropped or len(word) < shortest else (stem,))
+        return terms
 
     def description(self) -> dict[str, Any]:
         """The configuration and a digest of the stop words it stands for."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from itertools import chain, islice
-from typing import TypeAlias
+from itertools import chain
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,48 +13,35 @@ from prorank_plugins.core.errors import ConfigError
 from prorank_plugins.lexical.analysis import Analyzer, WordTerms
 from prorank_plugins.lexical.postings import TermCounts
 from prorank_plugins.lexical.progress import progress_bar
+from prorank_plugins.lexical.runs import DictNumberer, RunNumberer, RunTerms, ScanningNumberer, with_room
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
 Text: TypeAlias = "str | Sequence[str]"
 
-_BATCH = 1000
-# Distinct runs remembered while building; forgetting costs time only.
-_MOST_RUNS = 2_000_000
-_LONGEST_RUN = 64
+# Documents are analysed together up to so many, or so many characters (a token counts as eight).
+_BATCH_DOCS = 4096
+_BATCH_CHARACTERS = 1 << 20
+_TOKEN_CHARACTERS = 8
+# Fewer characters than these are not worth a scanner's tables.
+_FEW_CHARACTERS = 1 << 16
 
-_NO_TERM = -1
-_END_OF_DOCUMENT = np.iinfo(np.int32).min
-_END_RUN = b"\x00"
+# What `TermCounter.batches` yields at a time: rows fit 16 bits, and 64 MB hold the counts.
+_MOST_DOCS = 1 << 16
+_MOST_POSTINGS = 1 << 23
 
 
-class _RunNumbers(dict[bytes, int]):
-    """Run of text → term number, `_NO_TERM`, or ``-2 - i`` for the terms ``several[i]``."""
+class _Batch(NamedTuple):
+    """Consecutive documents.
 
-    def __init__(self, source: WordTerms, vocabulary: Vocabulary) -> None:
-        super().__init__()
-        self.source = source
-        self.vocabulary = vocabulary
-        self.several: list[list[int]] = []
-        self.forget()
+    Attributes:
+        first: position of the first.
+        texts: the documents.
+        n_characters: about how large they are together.
+    """
 
-    def forget(self) -> None:
-        """Start anew, keeping the vocabulary."""
-        self.clear()
-        self.several.clear()
-        self[_END_RUN] = _END_OF_DOCUMENT
-
-    def __missing__(self, run: bytes) -> int:
-        terms = self.source.run_terms(run)
-        if len(terms) == 1:
-            number = self.vocabulary.add(terms[0])
-        elif not terms:
-            number = _NO_TERM
-        else:
-            number = -2 - len(self.several)
-            self.several.append([self.vocabulary.add(term) for term in terms])
-        if len(run) <= _LONGEST_RUN:
-            self[run] = number
-        return number
+    first: int
+    texts: list[Text]
+    n_characters: int
 
 
 class TermCounter:
@@ -62,14 +49,15 @@ class TermCounter:
 
     Args:
         analyzer: text to terms; None takes token lists as they are.
-        vocabulary: numbers for terms; grows.
+        vocabulary: numbers for terms; grows. It is locked while a batch is counted, not in between.
     """
 
     def __init__(self, analyzer: Analyzer | None, vocabulary: Vocabulary) -> None:
         self._analyzer = analyzer
         self._vocabulary = vocabulary
         source = analyzer.source if type(analyzer) is Analyzer else None
-        self._runs = _RunNumbers(source, vocabulary) if isinstance(source, WordTerms) else None
+        self._runs = _RunReader(source, vocabulary) if type(source) is WordTerms else None
+        self._places = np.empty(0, np.int32)
 
     def count(self, texts: Iterable[Text], progress: bool = False) -> TermCounts:
         """Counts of all texts, read once and in order.
@@ -81,70 +69,110 @@ class TermCounter:
         Raises:
             ConfigError: an item of another type, named by its position.
         """
+        return TermCounts.concatenate(list(self._count(texts, progress)))
+
+    def batches(
+        self,
+        texts: Iterable[Text],
+        progress: bool = False,
+        max_docs: int = _MOST_DOCS,
+        max_postings: int = _MOST_POSTINGS,
+    ) -> Iterator[TermCounts]:
+        """`count` in pieces, for collections of any size; the texts are read as the pieces are asked for.
+
+        Args:
+            texts: as for `count`.
+            progress: as for `count`.
+            max_docs: most documents in a piece.
+            max_postings: most postings in a piece; a document with more comes alone.
+
+        Raises:
+            ConfigError: as for `count`, when the text is reached.
+        """
+        return _regroup(self._count(texts, progress), max_docs, max_postings)
+
+    def _count(self, texts: Iterable[Text], progress: bool) -> Iterator[TermCounts]:
         if isinstance(texts, (str, bytes)):
             raise ConfigError(f"texts must be an iterable of documents, found one {type(texts).__name__}")
         total = len(texts) if isinstance(texts, Sized) else None
-        parts: list[TermCounts] = []
-        with (
-            progress_bar(progress, "indexing", "doc", total) as bar,
-            self._vocabulary.growing,
-        ):
-            for batch in _batches(texts):
-                parts.append(self._count_batch(batch, first=len(parts) * _BATCH))
-                bar.update(len(batch))
-        return TermCounts.concatenate(parts)
+        with progress_bar(progress, "indexing", "doc", total) as bar:
+            for batch in _batches(texts, takes_text=self._analyzer is not None):
+                with self._vocabulary.growing:
+                    counts = self._count_batch(batch)
+                yield counts
+                bar.update(len(batch.texts))
 
-    def _count_batch(self, batch: list[Text], first: int) -> TermCounts:
-        from prorank_plugins.lexical import kernels
+    def _count_batch(self, batch: _Batch) -> TermCounts:
+        from prorank_plugins.lexical.kernels import scanning
 
-        tokens, lengths = self._numbers(batch, first)
-        n_terms = len(self._vocabulary)
+        tokens, lengths = self._numbers(batch)
+        self._places = with_room(self._places, 0, len(self._vocabulary))
         terms, term_freqs = np.empty(len(tokens), np.int32), np.empty(len(tokens), np.int32)
-        n_distinct = np.empty(len(batch), np.int32)
-        written = kernels.count_terms(
-            tokens,
-            lengths,
-            np.full(n_terms, -1, np.int32),
-            np.empty(n_terms, np.int64),
-            terms,
-            term_freqs,
-            n_distinct,
-        )
+        n_distinct = np.empty(len(lengths), np.int32)
+        written = scanning.count_terms(tokens, lengths, self._places, terms, term_freqs, n_distinct)
         return TermCounts(terms[:written].copy(), term_freqs[:written].copy(), n_distinct, lengths)
 
-    def _numbers(self, batch: list[Text], first: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    def _numbers(self, batch: _Batch) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Term numbers of the batch, one document after the other, and the documents' lengths."""
-        for position, text in enumerate(batch):
-            _check_text(text, first + position, takes_text=self._analyzer is not None)
         if self._runs is not None:
-            return _split_at_ends(self._numbers_by_run(batch))
-        documents: list[Sequence[str]]
-        documents = batch if self._analyzer is None else [self._analyzer.terms(str(text)) for text in batch]
+            return self._runs.read([str(text) for text in batch.texts], batch.n_characters)
+        documents: list[Sequence[str]] = batch.texts
+        if self._analyzer is not None:
+            documents = [self._analyzer.terms(str(text)) for text in batch.texts]
         lengths = np.fromiter(map(len, documents), np.int32, len(documents))
         try:
             numbers = self._vocabulary.add_all(chain.from_iterable(documents), int(lengths.sum()))
         except TypeError as error:
             wrong = next(i for i, terms in enumerate(documents) if not all(isinstance(t, str) for t in terms))
-            raise ConfigError(f"texts[{first + wrong}] must hold terms of type str only ({error})") from error
+            raise ConfigError(
+                f"texts[{batch.first + wrong}] must hold terms of type str only ({error})"
+            ) from error
         return numbers, lengths
 
-    def _numbers_by_run(self, batch: list[Text]) -> NDArray[np.int32]:
-        runs = self._runs
-        assert runs is not None
-        if len(runs) > _MOST_RUNS or len(runs.several) > _MOST_RUNS:
-            runs.forget()
-        pieces: list[bytes] = []
-        for text in batch:
-            pieces += runs.source.runs(str(text))
-            pieces.append(_END_RUN)
-        numbers = np.fromiter(map(runs.__getitem__, pieces), np.int32, len(pieces))
-        return _spell_out(numbers, runs.several)
+
+class _RunReader:
+    """Texts to term numbers by way of their runs."""
+
+    def __init__(self, source: WordTerms, vocabulary: Vocabulary) -> None:
+        self._source = source
+        self._vocabulary = vocabulary
+        self._scanner: ScanningNumberer | None = None
+        self._learnt = RunTerms(source, vocabulary)
+
+    def read(self, texts: Sequence[str], n_characters: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Term numbers of all texts, one after the other, and the texts' lengths."""
+        if self._scanner is None and n_characters < _FEW_CHARACTERS:
+            return self._pass_on(DictNumberer(self._source), RunTerms(self._source, self._vocabulary), texts)
+        if self._scanner is None or self._scanner.is_full or self._learnt.is_full:
+            self._scanner = ScanningNumberer(self._source)
+            self._learnt = RunTerms(self._source, self._vocabulary)
+        return self._pass_on(self._scanner, self._learnt, texts)
+
+    @staticmethod
+    def _pass_on(
+        numberer: RunNumberer, learnt: RunTerms, texts: Sequence[str]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        runs = numberer.number(texts)
+        learnt.learn(numberer.take_new())
+        return learnt.spell_out(runs, len(texts))
 
 
-def _batches(texts: Iterable[Text]) -> Iterator[list[Text]]:
-    source = iter(texts)
-    while batch := list(islice(source, _BATCH)):
-        yield batch
+def _batches(texts: Iterable[Text], takes_text: bool) -> Iterator[_Batch]:
+    kind = str if takes_text else list
+    scale = 1 if takes_text else _TOKEN_CHARACTERS
+    room = _BATCH_CHARACTERS // scale
+    first = size = 0
+    batch: list[Text] = []
+    for position, text in enumerate(texts):
+        if type(text) is not kind:
+            _check_text(text, position, takes_text)
+        batch.append(text)
+        size += len(text)
+        if size >= room or len(batch) >= _BATCH_DOCS:
+            yield _Batch(first, batch, size * scale)
+            first, size, batch = position + 1, 0, []
+    if batch:
+        yield _Batch(first, batch, size * scale)
 
 
 def _check_text(text: Text, position: int, takes_text: bool) -> None:
@@ -157,25 +185,28 @@ def _check_text(text: Text, position: int, takes_text: bool) -> None:
         )
 
 
-def _spell_out(numbers: NDArray[np.int32], several: list[list[int]]) -> NDArray[np.int32]:
-    """Put the terms of runs with several in the place of their reference, and drop runs without."""
-    references = np.flatnonzero((numbers <= -2) & (numbers != _END_OF_DOCUMENT))
-    if len(references):
-        groups = [several[-2 - number] for number in numbers[references].tolist()]
-        copies = np.ones(len(numbers), np.int64)
-        copies[references] = [len(group) for group in groups]
-        is_reference = np.zeros(len(numbers), np.bool_)
-        is_reference[references] = True
-        is_reference = np.repeat(is_reference, copies)
-        numbers = np.repeat(numbers, copies)
-        numbers[is_reference] = [number for group in groups for number in group]
-    kept: NDArray[np.int32] = numbers[numbers != _NO_TERM]
-    return kept
+def _regroup(parts: Iterable[TermCounts], max_docs: int, max_postings: int) -> Iterator[TermCounts]:
+    """The same counts in groups as large as the limits allow, a group of one document excepted."""
+    group: list[TermCounts] = []
+    n_docs = n_postings = 0
+    for part in parts:
+        while len(part.lengths):
+            ends = np.cumsum(part.n_distinct)
+            fitting = min(max_docs - n_docs, int(np.searchsorted(ends, max_postings - n_postings, "right")))
+            fitting = min(len(ends), fitting if fitting or group else 1)
+            if fitting:
+                end = int(ends[fitting - 1])
+                group.append(_slice(part, slice(0, fitting), slice(0, end)))
+                part = _slice(part, slice(fitting, None), slice(end, None))
+                n_docs, n_postings = n_docs + fitting, n_postings + end
+            if len(part.lengths):
+                yield TermCounts.concatenate(group)
+                group, n_docs, n_postings = [], 0, 0
+    if group:
+        yield TermCounts.concatenate(group)
 
 
-def _split_at_ends(numbers: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Term numbers without end marks, and how many stood before each mark."""
-    is_end = numbers == _END_OF_DOCUMENT
-    ends = np.flatnonzero(is_end)
-    lengths = np.diff(ends, prepend=-1) - 1
-    return numbers[~is_end], lengths.astype(np.int32)
+def _slice(counts: TermCounts, docs: slice, postings: slice) -> TermCounts:
+    return TermCounts(
+        counts.terms[postings], counts.term_freqs[postings], counts.n_distinct[docs], counts.lengths[docs]
+    )
