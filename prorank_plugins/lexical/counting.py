@@ -13,7 +13,7 @@ from prorank_plugins.core.errors import ConfigError
 from prorank_plugins.lexical.analysis import Analyzer, WordTerms
 from prorank_plugins.lexical.postings import TermCounts
 from prorank_plugins.lexical.progress import progress_bar
-from prorank_plugins.lexical.runs import DictNumberer, RunNumberer, RunTerms, ScanningNumberer, with_room
+from prorank_plugins.lexical.runs import RunReader, join, with_room
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
 Text: TypeAlias = "str | Sequence[str]"
@@ -22,8 +22,8 @@ Text: TypeAlias = "str | Sequence[str]"
 _BATCH_DOCS = 4096
 _BATCH_CHARACTERS = 1 << 20
 _TOKEN_CHARACTERS = 8
-# Fewer characters than these are not worth a scanner's tables.
-_FEW_CHARACTERS = 1 << 16
+# So many tokens in lists are looked up in the vocabulary one by one.
+_FEW_TOKENS = 1 << 13
 
 # What `TermCounter.batches` yields at a time: rows fit 16 bits, and 64 MB hold the counts.
 _MOST_DOCS = 1 << 16
@@ -36,12 +36,10 @@ class _Batch(NamedTuple):
     Attributes:
         first: position of the first.
         texts: the documents.
-        n_characters: about how large they are together.
     """
 
     first: int
     texts: list[Text]
-    n_characters: int
 
 
 class TermCounter:
@@ -56,7 +54,9 @@ class TermCounter:
         self._analyzer = analyzer
         self._vocabulary = vocabulary
         source = analyzer.source if type(analyzer) is Analyzer else None
-        self._runs = _RunReader(source, vocabulary) if type(source) is WordTerms else None
+        self._texts, self._tokens = None, RunReader(None, _as_terms, vocabulary)
+        if type(source) is WordTerms:
+            self._texts = RunReader(source.separators, source.run_terms_many, vocabulary)
         self._places = np.empty(0, np.int32)
 
     def count(self, texts: Iterable[Text], progress: bool = False) -> TermCounts:
@@ -114,53 +114,43 @@ class TermCounter:
 
     def _numbers(self, batch: _Batch) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Term numbers of the batch, one document after the other, and the documents' lengths."""
-        if self._runs is not None:
-            return self._runs.read([str(text) for text in batch.texts], batch.n_characters)
+        if self._texts is not None:
+            content = join([str(text).encode("utf-8", "surrogatepass") for text in batch.texts])
+            return self._texts.terms_of(self._texts.number(content), len(batch.texts))
         documents: list[Sequence[str]] = batch.texts
         if self._analyzer is not None:
             documents = [self._analyzer.terms(str(text)) for text in batch.texts]
         lengths = np.fromiter(map(len, documents), np.int32, len(documents))
         try:
-            numbers = self._vocabulary.add_all(chain.from_iterable(documents), int(lengths.sum()))
+            return self._numbers_of_tokens(documents, lengths), lengths
         except TypeError as error:
             wrong = next(i for i, terms in enumerate(documents) if not all(isinstance(t, str) for t in terms))
             raise ConfigError(
                 f"texts[{batch.first + wrong}] must hold terms of type str only ({error})"
             ) from error
-        return numbers, lengths
 
-
-class _RunReader:
-    """Texts to term numbers by way of their runs."""
-
-    def __init__(self, source: WordTerms, vocabulary: Vocabulary) -> None:
-        self._source = source
-        self._vocabulary = vocabulary
-        self._scanner: ScanningNumberer | None = None
-        self._learnt = RunTerms(source, vocabulary)
-
-    def read(self, texts: Sequence[str], n_characters: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Term numbers of all texts, one after the other, and the texts' lengths."""
-        if self._scanner is None and n_characters < _FEW_CHARACTERS:
-            return self._pass_on(DictNumberer(self._source), RunTerms(self._source, self._vocabulary), texts)
-        if self._scanner is None or self._scanner.is_full or self._learnt.is_full:
-            self._scanner = ScanningNumberer(self._source)
-            self._learnt = RunTerms(self._source, self._vocabulary)
-        return self._pass_on(self._scanner, self._learnt, texts)
-
-    @staticmethod
-    def _pass_on(
-        numberer: RunNumberer, learnt: RunTerms, texts: Sequence[str]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        runs = numberer.number(texts)
-        learnt.learn(numberer.take_new())
-        return learnt.spell_out(runs, len(texts))
+    def _numbers_of_tokens(
+        self, documents: list[Sequence[str]], lengths: NDArray[np.int32]
+    ) -> NDArray[np.int32]:
+        """Numbers of all tokens; in a large batch, each distinct token is looked up only once."""
+        n_tokens = int(lengths.sum())
+        if n_tokens >= _FEW_TOKENS:
+            pieces = [
+                "\0".join(tokens).encode("utf-8", "surrogatepass") for tokens in documents if len(tokens)
+            ]
+            joined = b"\0".join(pieces)
+            runs = self._tokens.number(join([joined]))
+            # A zero in a token would make a zero too many, and an empty token a run too few.
+            n_zeros = np.count_nonzero(np.frombuffer(joined, np.uint8) == 0)
+            if n_zeros + 1 == n_tokens and len(runs) == n_tokens + 1:
+                return self._tokens.terms_of(runs, 1)[0]
+            self._tokens.forget()
+        return self._vocabulary.add_all(chain.from_iterable(documents), n_tokens)
 
 
 def _batches(texts: Iterable[Text], takes_text: bool) -> Iterator[_Batch]:
     kind = str if takes_text else list
-    scale = 1 if takes_text else _TOKEN_CHARACTERS
-    room = _BATCH_CHARACTERS // scale
+    room = _BATCH_CHARACTERS if takes_text else _BATCH_CHARACTERS // _TOKEN_CHARACTERS
     first = size = 0
     batch: list[Text] = []
     for position, text in enumerate(texts):
@@ -169,10 +159,15 @@ def _batches(texts: Iterable[Text], takes_text: bool) -> Iterator[_Batch]:
         batch.append(text)
         size += len(text)
         if size >= room or len(batch) >= _BATCH_DOCS:
-            yield _Batch(first, batch, size * scale)
+            yield _Batch(first, batch)
             first, size, batch = position + 1, 0, []
     if batch:
-        yield _Batch(first, batch, size * scale)
+        yield _Batch(first, batch)
+
+
+def _as_terms(tokens: Sequence[bytes]) -> tuple[list[str], list[int]]:
+    terms = b"\0".join(tokens).decode("utf-8", "surrogatepass").split("\0") if tokens else []
+    return terms, [1] * len(terms)
 
 
 def _check_text(text: Text, position: int, takes_text: bool) -> None:

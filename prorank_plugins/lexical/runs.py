@@ -1,40 +1,51 @@
 """Runs: stretches of bytes that are analysed apart, each distinct one only once.
 
-Texts become lists of run numbers, in which run 0 ends a document. A collection is read by a compiled
+Documents become lists of run numbers, in which run 0 ends a document. A collection is read by a compiled
 scanner, a few documents by a dict: tables and machine code would cost more than they save.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain, islice
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prorank_plugins.lexical.analysis import WordTerms
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
-# Stands between documents: UTF-8 never contains it, lone surrogates included.
+Analyse: TypeAlias = Callable[[Sequence[bytes]], tuple[list[str], list[int]]]
+"""Distinct runs to their terms, one run after the other, and how many each has."""
+
+# Ends a document: UTF-8 never contains it, lone surrogates included.
 _END = b"\xff"
+# The scanner reads so many bytes at a time; the last ones must be zeros.
+_MARGIN = bytes(8)
 
 _FIRST_SLOTS = 1 << 15
-_MORE_SLOTS = 4
 _FIRST_ROOM = 1 << 14
 
-# Beyond these a scanner and what was learnt are thrown away; learning again costs time only. A run takes
-# one or two words of the arena in most languages, up to 52 bytes in the table, and its terms.
+# What is shorter is not worth a scanner's tables.
+_FEW_BYTES = 1 << 16
+
+# Beyond these, runs and their terms are forgotten; learning them again costs time only. A run takes up to
+# 43 bytes in the scanner's table and its length plus eight in the arena.
 _MOST_RUNS = 1_000_000
-_MOST_ARENA_WORDS = 4_000_000
-_MOST_RUN_TERMS = 8_000_000
+_MOST_TERMS = 8_000_000
+_MOST_BYTES = 1 << 25
+
+
+def join(documents: Sequence[bytes]) -> bytes:
+    """Documents, UTF-8 each, as `RunNumberer.number` reads them."""
+    return (b"\0" + _END + b"\0").join([*documents, _MARGIN])
 
 
 class RunNumberer(Protocol):
     """Numbers distinct runs in order of first appearance; run 0 is the end of a document."""
 
-    def number(self, texts: Sequence[str]) -> NDArray[np.int32]:
-        """Numbers of the runs of all texts, one after the other; valid until the next call."""
+    def number(self, content: bytes) -> NDArray[np.int32]:
+        """Numbers of the runs of joined documents, one after the other; valid until the next call."""
         ...
 
     def take_new(self) -> list[bytes]:
@@ -43,22 +54,23 @@ class RunNumberer(Protocol):
 
 
 class DictNumberer:
-    """A numberer without tables, for a few documents."""
+    """A numberer without tables, for a few documents.
 
-    def __init__(self, source: WordTerms) -> None:
-        self._runs_of = source.runs
+    Args:
+        separators: what each byte is read as; blanks separate.
+    """
+
+    def __init__(self, separators: bytes) -> None:
+        self._separators = separators
         self._numbers: dict[bytes, int] = {_END: 0}
         self._n_taken = 1
 
-    def number(self, texts: Sequence[str]) -> NDArray[np.int32]:
+    def number(self, content: bytes) -> NDArray[np.int32]:
         """See `RunNumberer`."""
-        pieces: list[bytes] = []
-        for text in texts:
-            pieces += self._runs_of(text)
-            pieces.append(_END)
-        for run in pieces:
+        runs = content.translate(self._separators).split()
+        for run in runs:
             self._numbers.setdefault(run, len(self._numbers))
-        return np.fromiter(map(self._numbers.__getitem__, pieces), np.int32, len(pieces))
+        return np.fromiter(map(self._numbers.__getitem__, runs), np.int32, len(runs))
 
     def take_new(self) -> list[bytes]:
         """See `RunNumberer`."""
@@ -68,33 +80,30 @@ class DictNumberer:
 
 
 class ScanningNumberer:
-    """A numberer that reads bytes in compiled code and keeps distinct runs in tables of its own."""
+    """A numberer that reads bytes in compiled code and keeps distinct runs in tables of its own.
 
-    def __init__(self, source: WordTerms) -> None:
-        self._table = source.separators.replace(b" ", b"\0")
-        self._slots = np.zeros((_FIRST_SLOTS, 2), np.uint64)
+    Args:
+        separators: what each byte is read as; blanks separate. None: zeros separate.
+    """
+
+    def __init__(self, separators: bytes | None) -> None:
+        self._table = separators.replace(b" ", b"\0") if separators is not None else None
+        self._slots = np.zeros(2 * _FIRST_SLOTS, np.uint64)
         self._arena = np.empty(_FIRST_ROOM, np.uint64)
         self._runs = np.empty(_FIRST_ROOM, np.int32)
         # Of the kernel: position, runs written, distinct runs, words of the arena.
         self._state = np.zeros(4, np.int64)
-        self._scan(_END + bytes(8))
+        self._scan(_END + _MARGIN)
         self._n_taken_words = int(self._state[3])
 
-    @property
-    def is_full(self) -> bool:
-        """Whether it holds so much that a new one should take its place."""
-        return bool(self._state[2] > _MOST_RUNS or self._state[3] > _MOST_ARENA_WORDS)
-
-    def number(self, texts: Sequence[str]) -> NDArray[np.int32]:
+    def number(self, content: bytes) -> NDArray[np.int32]:
         """See `RunNumberer`."""
-        pieces = [text.encode("utf-8", "surrogatepass") for text in texts]
-        pieces.append(bytes(8))
-        return self._scan((b"\0" + _END + b"\0").join(pieces).translate(self._table))
+        return self._scan(content if self._table is None else content.translate(self._table))
 
     def take_new(self) -> list[bytes]:
         """See `RunNumberer`."""
         start, self._n_taken_words = self._n_taken_words, int(self._state[3])
-        return self._arena[start : self._n_taken_words].tobytes().replace(b"\0", b" ").split()
+        return list(filter(None, self._arena[start : self._n_taken_words].tobytes().split(b"\0")))
 
     def _scan(self, content: bytes) -> NDArray[np.int32]:
         from prorank_plugins.lexical.kernels import scanning
@@ -105,8 +114,8 @@ class ScanningNumberer:
         self._arena = with_room(self._arena, int(self._state[3]), most_runs)
         self._runs = with_room(self._runs, 0, most_runs)
         scanning.number_runs(buffer, self._state, self._slots, self._arena, self._runs)
-        while self._state[0] < len(buffer) - 8:
-            larger = np.zeros((len(self._slots) * _MORE_SLOTS, 2), np.uint64)
+        while self._state[0] < len(buffer) - len(_MARGIN):
+            larger = np.zeros(2 * len(self._slots), np.uint64)
             scanning.move_slots(self._slots, larger)
             self._slots = larger
             scanning.number_runs(buffer, self._state, self._slots, self._arena, self._runs)
@@ -116,34 +125,32 @@ class ScanningNumberer:
 class RunTerms:
     """Terms of numbered runs: run ``r`` stands for ``terms[indptr[r]:indptr[r + 1]]``."""
 
-    def __init__(self, source: WordTerms, vocabulary: Vocabulary) -> None:
-        self._analyse = source.run_terms_many
+    def __init__(self, analyse: Analyse, vocabulary: Vocabulary) -> None:
+        self._analyse = analyse
         self._vocabulary = vocabulary
         self._indptr = np.zeros(2, np.int64)  # run 0, the end of a document, has no terms
         self._terms = np.zeros(1, np.int32)
-        self.n_runs = 1
+        self._n_runs = 1
         self._n_terms = 0
+        self._n_bytes = 0
 
     @property
     def is_full(self) -> bool:
-        """Whether it holds so much that a new one should take its place."""
-        return self._n_terms > _MOST_RUN_TERMS
+        """Whether it has learnt so much that it should be forgotten."""
+        return self._n_runs > _MOST_RUNS or self._n_terms > _MOST_TERMS or self._n_bytes > _MOST_BYTES
 
-    def learn(self, runs: list[bytes]) -> None:
+    def learn(self, runs: Sequence[bytes]) -> None:
         """Analyse the runs with the next numbers, adding new terms to the vocabulary."""
-        found = self._analyse(runs)
-        counts = np.fromiter(map(len, found), np.int64, len(found))
-        n_new = int(counts.sum())
-        numbers = self._vocabulary.add_all(chain.from_iterable(found), n_new)
-        self._indptr = with_room(self._indptr, self.n_runs + 1, len(runs))
-        ends = self._indptr[self.n_runs + 1 : self.n_runs + 1 + len(runs)]
-        np.cumsum(counts, out=ends)
-        ends += self._n_terms
-        # One number more than there are: the kernel reads one even for a run without terms.
-        self._terms = with_room(self._terms, self._n_terms, n_new + 1)
-        self._terms[self._n_terms : self._n_terms + n_new] = numbers
-        self.n_runs += len(runs)
-        self._n_terms += n_new
+        terms, counts = self._analyse(runs)
+        numbers = self._vocabulary.add_all(terms, len(terms))
+        n_runs, n_terms = self._n_runs + len(runs), self._n_terms + len(terms)
+        self._indptr = with_room(self._indptr, self._n_runs + 1, len(runs))
+        self._indptr[self._n_runs + 1 : n_runs + 1] = self._n_terms + np.cumsum(counts, dtype=np.int64)
+        # One more than there are: the kernel reads a number even for a run without terms.
+        self._terms = with_room(self._terms, self._n_terms, len(terms) + 1)
+        self._terms[self._n_terms : n_terms] = numbers
+        self._n_runs, self._n_terms = n_runs, n_terms
+        self._n_bytes += sum(map(len, runs))
 
     def spell_out(self, runs: NDArray[np.int32], n_docs: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Term numbers of all documents, one after the other, and (n_docs,) how many each has."""
@@ -156,6 +163,47 @@ class RunTerms:
             terms = np.empty(n_terms + 1, np.int32)
             scanning.spell_out(runs, self._indptr, self._terms, terms, lengths)
         return terms[:n_terms], lengths
+
+
+class RunReader:
+    """Joined documents to term numbers by way of their runs.
+
+    Args:
+        separators: what each byte is read as; blanks separate. None: zeros separate.
+        analyse: terms of distinct runs.
+        vocabulary: numbers for terms; grows.
+    """
+
+    def __init__(self, separators: bytes | None, analyse: Analyse, vocabulary: Vocabulary) -> None:
+        self._separators = separators
+        self._analyse = analyse
+        self._vocabulary = vocabulary
+        self.forget()
+
+    def forget(self) -> None:
+        """Start anew, keeping the vocabulary."""
+        self._numberer: RunNumberer | None = None
+        self._learnt = RunTerms(self._analyse, self._vocabulary)
+
+    def number(self, content: bytes) -> NDArray[np.int32]:
+        """Numbers of the runs of joined documents, to be handed to `terms_of` or forgotten."""
+        outgrown = isinstance(self._numberer, DictNumberer) and len(content) >= _FEW_BYTES
+        if outgrown or self._learnt.is_full:
+            self.forget()
+        if self._numberer is None:
+            self._numberer = self._numberer_for(len(content))
+        return self._numberer.number(content)
+
+    def _numberer_for(self, n_bytes: int) -> RunNumberer:
+        if self._separators is not None and n_bytes < _FEW_BYTES:
+            return DictNumberer(self._separators)
+        return ScanningNumberer(self._separators)
+
+    def terms_of(self, runs: NDArray[np.int32], n_docs: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Term numbers of the documents, one after the other, and (n_docs,) how many each has."""
+        assert self._numberer is not None
+        self._learnt.learn(self._numberer.take_new())
+        return self._learnt.spell_out(runs, n_docs)
 
 
 def with_room(array: NDArray[Any], used: int, more: int) -> NDArray[Any]:

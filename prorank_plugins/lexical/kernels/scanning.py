@@ -15,6 +15,7 @@ from prorank_plugins.lexical.kernels import _kernel
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
+_TWO = np.uint64(2)
 _EIGHT = np.uint64(8)
 _LOW_BITS = np.uint64(0x0101010101010101)
 _HIGH_BITS = np.uint64(0x8080808080808080)
@@ -28,7 +29,7 @@ _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 @_kernel
 def _word(buffer: NDArray[np.uint8], at: np.uint64) -> np.uint64:
     """Eight bytes, the first one lowest; compiles to one load."""
-    return (
+    word: np.uint64 = (
         np.uint64(buffer[at])
         | np.uint64(buffer[at + np.uint64(1)]) << np.uint64(8)
         | np.uint64(buffer[at + np.uint64(2)]) << np.uint64(16)
@@ -38,13 +39,15 @@ def _word(buffer: NDArray[np.uint8], at: np.uint64) -> np.uint64:
         | np.uint64(buffer[at + np.uint64(6)]) << np.uint64(48)
         | np.uint64(buffer[at + np.uint64(7)]) << np.uint64(56)
     )
+    return word
 
 
 @_kernel
 def _home(key: np.uint64, last_slot: np.uint64) -> np.uint64:
     """The slot where the search for a key begins."""
     mixed = (key ^ (key >> np.uint64(32))) * _SPREAD
-    return (mixed >> np.uint64(32)) & last_slot
+    slot: np.uint64 = (mixed >> np.uint64(32)) & last_slot
+    return slot
 
 
 @_kernel
@@ -57,16 +60,16 @@ def number_runs(
 ) -> None:
     """Write the number of each run of non-zero bytes in ``buffer``; equal bytes have equal numbers.
 
-    Stops at the end of the buffer, or before a run that is new when the table is five eighths full: call
+    Stops at the end of the buffer, or before a run that is new when the table is three quarters full: call
     again with more slots.
 
     Args:
         buffer: bytes that end with at least eight zeros.
         state: position in the buffer, runs written, distinct runs so far, words of ``arena`` in use;
             read and updated.
-        slots: (a power of two, 2) key, or zero where free; run number, and from bit 32 on where its bytes
-            begin in ``arena``. Runs of up to seven bytes are their own keys; longer ones with equal keys
-            are compared.
+        slots: (twice a power of two,) pairs: key, or zero where free; run number, and from bit 32 on
+            where its bytes begin in ``arena``. Runs of up to seven bytes are their own keys; longer
+            ones with equal keys are compared.
         arena: the distinct runs, each padded with one to eight zero bytes; has room for half as many
             words as there are bytes in the buffer.
         runs: room for half as many numbers as there are bytes in the buffer.
@@ -76,8 +79,8 @@ def number_runs(
     n_runs = np.uint64(state[2])
     used = np.uint64(state[3])
     end = np.uint64(buffer.size) - _EIGHT
-    last_slot = np.uint64(slots.shape[0] - 1)
-    most_runs = np.uint64(slots.shape[0] // 8 * 5)
+    last_slot = np.uint64(slots.size // 2 - 1)
+    most_runs = np.uint64(slots.size // 8 * 3)
     while at < end:
         word = _word(buffer, at)
         zeros = (word - _LOW_BITS) & ~word & _HIGH_BITS
@@ -89,24 +92,22 @@ def number_runs(
             stop += _EIGHT
             word = _word(buffer, stop)
             zeros = (word - _LOW_BITS) & ~word & _HIGH_BITS
-        inside = ((zeros & (_ZERO - zeros)) - _ONE) >> np.uint64(7)  # ones over the bytes before the zero
+        first_zero = zeros & (_ZERO - zeros)
+        inside = (first_zero - _ONE) >> np.uint64(7)  # ones over the bytes before the zero
         tail = word & inside
         n_whole = (stop - at) >> np.uint64(3)
         stop += ((inside & _LOW_BITS) * _LOW_BITS) >> np.uint64(56)
         if stop == at:
             at += _ONE
             continue
-        if n_whole == _ZERO:
-            key = tail
-        else:
-            key = ((key ^ tail) * _SPREAD) | _IS_HASH
+        key = tail if n_whole == _ZERO else ((key ^ tail) * _SPREAD) | _IS_HASH
         slot = _home(key, last_slot)
         while True:
-            found = slots[slot, 0]
+            found = slots[slot * _TWO]
             if found == key:
                 if n_whole == _ZERO:
                     break
-                first = slots[slot, 1] >> np.uint64(32)
+                first = slots[slot * _TWO + _ONE] >> np.uint64(32)
                 i = _ZERO
                 while i < n_whole and arena[first + i] == _word(buffer, at + (i << np.uint64(3))):
                     i += _ONE
@@ -118,16 +119,17 @@ def number_runs(
         if found == _ZERO:
             if n_runs >= most_runs:
                 break
-            slots[slot, 0] = key
-            slots[slot, 1] = n_runs | (used << np.uint64(32))
+            slots[slot * _TWO] = key
+            slots[slot * _TWO + _ONE] = n_runs | (used << np.uint64(32))
             for i in range(n_whole):
                 arena[used + i] = _word(buffer, at + (i << np.uint64(3)))
             arena[used + n_whole] = tail
             used += n_whole + _ONE
             n_runs += _ONE
-        runs[n_written] = slots[slot, 1] & _RUN_NUMBER
+        runs[n_written] = slots[slot * _TWO + _ONE] & _RUN_NUMBER
         n_written += _ONE
-        at = stop + _ONE
+        # Two separators in a row, comma and blank, are common enough to be worth a look.
+        at = stop + _ONE + np.uint64((zeros >> _EIGHT) & first_zero != _ZERO)
     state[0] = at
     state[1] = n_written
     state[2] = n_runs
@@ -137,15 +139,15 @@ def number_runs(
 @_kernel
 def move_slots(old: NDArray[np.uint64], new: NDArray[np.uint64]) -> None:
     """Put the entries of a table into a larger one, which is all zeros."""
-    last_slot = np.uint64(new.shape[0] - 1)
-    for at in range(np.uint64(old.shape[0])):
-        key = old[at, 0]
+    last_slot = np.uint64(new.size // 2 - 1)
+    for at in range(np.uint64(old.size // 2)):
+        key = old[at * _TWO]
         if key != _ZERO:
             slot = _home(key, last_slot)
-            while new[slot, 0] != _ZERO:
+            while new[slot * _TWO] != _ZERO:
                 slot = (slot + _ONE) & last_slot
-            new[slot, 0] = key
-            new[slot, 1] = old[at, 1]
+            new[slot * _TWO] = key
+            new[slot * _TWO + _ONE] = old[at * _TWO + _ONE]
 
 
 @_kernel
@@ -179,7 +181,7 @@ def spell_out(
             for i in range(_ONE, n):
                 terms[n_terms + i] = run_terms[first + i]
         n_terms += n
-    return np.int64(n_terms)
+    return int(n_terms)
 
 
 @_kernel
@@ -198,7 +200,8 @@ def count_terms(
         lengths: (n_docs,) tokens of each document.
         places: (n_terms,) working memory with any content: a place is believed only if it lies in the
             document and names the term (Briggs & Torczon's sparse sets, 1993).
-        terms, term_freqs: room for one entry a token.
+        terms: room for one entry a token; grouped by document.
+        term_freqs: room as for ``terms``; occurrences of each.
         n_distinct: (n_docs,) distinct terms of each document.
     """
     written = np.uint64(0)
@@ -217,4 +220,4 @@ def count_terms(
                 term_freqs[written] = 1
                 written += _ONE
         n_distinct[doc] = written - start
-    return np.int64(written)
+    return int(written)
