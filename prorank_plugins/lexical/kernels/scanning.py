@@ -92,8 +92,7 @@ def number_runs(
             stop += _EIGHT
             word = _word(buffer, stop)
             zeros = (word - _LOW_BITS) & ~word & _HIGH_BITS
-        first_zero = zeros & (_ZERO - zeros)
-        inside = (first_zero - _ONE) >> np.uint64(7)  # ones over the bytes before the zero
+        inside = ((zeros & (_ZERO - zeros)) - _ONE) >> np.uint64(7)  # ones over the bytes before the zero
         tail = word & inside
         n_whole = (stop - at) >> np.uint64(3)
         stop += ((inside & _LOW_BITS) * _LOW_BITS) >> np.uint64(56)
@@ -128,8 +127,7 @@ def number_runs(
             n_runs += _ONE
         runs[n_written] = slots[slot * _TWO + _ONE] & _RUN_NUMBER
         n_written += _ONE
-        # Two separators in a row, comma and blank, are common enough to be worth a look.
-        at = stop + _ONE + np.uint64((zeros >> _EIGHT) & first_zero != _ZERO)
+        at = stop + _ONE
     state[0] = at
     state[1] = n_written
     state[2] = n_runs
