@@ -99,8 +99,8 @@ class TermCounter:
             for batch in _batches(texts, takes_text=self._analyzer is not None):
                 with self._vocabulary.growing:
                     counts = self._count_batch(batch)
-                yield counts
                 bar.update(len(batch.texts))
+                yield counts
 
     def _count_batch(self, batch: _Batch) -> TermCounts:
         from prorank_plugins.lexical.kernels import scanning
