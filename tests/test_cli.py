@@ -585,9 +585,9 @@ def test_a_search_without_a_query_at_a_terminal_is_refused(index, terminal, fail
 def test_a_broken_index_is_refused(tmp_path, index, fails):
     assert "there is no saved index" in fails("search", tmp_path / "absent", "keys")
     assert "holds no manifest.json" in fails("search", tmp_path, "keys")
-    damaged = next(index.rglob("rows.npy"))
+    damaged = next(index.rglob("segment_0.bin"))
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    assert "rows.npy has" in fails("search", index, "keys")
+    assert "segment_0.bin has" in fails("search", index, "keys")
 
 
 # prorank evaluate

@@ -15,7 +15,7 @@ from prorank_plugins.lexical import analysis, counting, runs
 from prorank_plugins.lexical.analysis import WordTerms
 from prorank_plugins.lexical.counting import TermCounter
 from prorank_plugins.lexical.kernels import scanning
-from prorank_plugins.lexical.postings import TermCounts
+from prorank_plugins.lexical.term_counts import TermCounts
 from prorank_plugins.lexical.vocabulary import Vocabulary
 from prorank_plugins.lexical.words import split_words
 

@@ -511,6 +511,33 @@ async def test_batches_answer_as_single_calls_do(retriever):
     assert dict(retriever.batch_as_completed(queries, k=2)) == dict(enumerate(expected))
 
 
+def test_a_batch_is_one_search_and_callbacks_still_see_each_query(retriever, monkeypatch):
+    searches = []
+    original = LexicalRetriever.retrieve_many
+
+    def counting(self, queries, *args, **kwargs):
+        searches.append(list(queries))
+        return original(self, queries, *args, **kwargs)
+
+    monkeypatch.setattr(LexicalRetriever, "retrieve_many", counting)
+    recorder = Recorder()
+    retriever.batch(["dog", "fox"], {"callbacks": [recorder]}, k=1)
+    assert searches == [["dog", "fox"]]
+    assert [event[1] for event in recorder.events if event[0] == "start"] == ["dog", "fox"]
+    assert [event[0] for event in recorder.events] == ["start", "end"] * 2
+
+
+async def test_a_wrong_query_in_a_batch_spoils_that_query_only(retriever):
+    queries = ["dog", 3, "fox"]
+    for found in (
+        retriever.batch(queries, return_exceptions=True),
+        await retriever.abatch(queries, return_exceptions=True),
+    ):
+        assert [isinstance(result, Exception) for result in found] == [False, True, False]
+    with pytest.raises(ConfigError):
+        retriever.batch(["dog", "fox"], colour="red")
+
+
 # A Runnable like any other
 
 

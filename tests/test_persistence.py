@@ -69,7 +69,10 @@ def test_a_loaded_retriever_gives_the_same_results_bit_for_bit(saved, mmap):
     assert loaded.index.analyzer == original.index.analyzer
     assert loaded.index.scores(QUERY).tolist() == original.index.scores(QUERY).tolist()
     assert list(loaded.documents) == list(original.documents)
-    assert isinstance(loaded.index.snapshot()[0].postings.rows.base, np.memmap) is mmap
+    docs = loaded.index.snapshot().state.segments[0].docs
+    while isinstance(docs.base, np.ndarray):
+        docs = docs.base
+    assert isinstance(docs, np.memmap) is mmap
 
 
 def test_another_process_finds_the_same_bits(saved):
@@ -179,7 +182,7 @@ def test_a_damaged_manifest_is_reported(saved, text):
 
 def test_a_newer_format_says_what_to_do(saved):
     edit_manifest(saved, lambda m: m.update(format_version=99))
-    with pytest.raises(IndexFormatError, match=r"format_version 99; this release reads up to 1\. Upgrade"):
+    with pytest.raises(IndexFormatError, match=r"format_version 99; this release reads up to 2\. Upgrade"):
         LexicalIndex.load(saved)
 
 
@@ -227,56 +230,83 @@ def resign(path):
     edit_manifest(path, change)
 
 
-def forge(path, name, change):
-    file = data_folder(path) / f"{name}.npy"
-    array = np.load(file).copy()
-    np.save(file, change(array), allow_pickle=True)
+def forge(path, name, key, change):
+    """Change one of the arrays in a file."""
+
+    def edit(manifest):
+        dtype, offset, size = manifest["files"][name]["arrays"][key]
+        content = bytearray((data_folder(path) / name).read_bytes())
+        array = np.frombuffer(content, dtype, size, offset)
+        change(array)
+        (data_folder(path) / name).write_bytes(content)
+
+    edit_manifest(path, edit)
     resign(path)
 
 
-def put(array, index, value):
-    array[index] = value
-    return array
+def put(index, value):
+    return lambda array: array.__setitem__(index, value)
+
+
+SEGMENT = "segment_0.bin"
 
 
 @pytest.mark.parametrize(
-    ("name", "change"),
+    ("name", "key", "change"),
     [
-        ("rows", lambda a: put(a, 0, 10**6)),
-        ("rows", lambda a: put(a, 0, -5)),
-        ("rows", lambda a: a[::-1].copy()),
-        ("rows", lambda a: a.astype(np.int64)),
-        ("rows", lambda a: a[:-1]),
-        ("rows", lambda a: a.reshape(1, -1)),
-        ("rows", lambda a: a.astype(object)),
-        ("term_freqs", lambda a: put(a, 0, 0)),
-        ("term_freqs", lambda a: a.astype(np.float32)),
-        ("indptr", lambda a: put(a, 1, 10**9)),
-        ("indptr", lambda a: put(a, 1, -1)),
-        ("indptr", lambda a: put(a, -1, 0)),
-        ("lengths", lambda a: put(a, 0, -1)),
-        ("log_entropies", lambda a: put(a, 0, np.nan)),
-        ("log_entropies", lambda a: put(a, 0, np.inf)),
-        ("ids_offsets", lambda a: put(a, 1, 10**9)),
-        ("terms_offsets", lambda a: put(a, 1, -3)),
-        ("terms", lambda a: put(a, 0, 0xFF)),
-        ("documents_offsets", lambda a: put(a, 1, 10**9)),
+        (SEGMENT, "docs", put(0, 60_000)),
+        (SEGMENT, "docs", lambda a: a.__setitem__(slice(None), a[::-1].copy())),
+        (SEGMENT, "codes", put(slice(None), 255)),
+        (SEGMENT, "indptr", put(1, 10**9)),
+        (SEGMENT, "indptr", put(0, 1)),
+        (SEGMENT, "indptr", put(-1, 0)),
+        (SEGMENT, "terms", put(0, -1)),
+        (SEGMENT, "terms", put(-1, 10**6)),
+        (SEGMENT, "terms", put(0, 5)),
+        (SEGMENT, "lengths", put(0, -1)),
+        (SEGMENT, "lengths", put(1, 10**6)),
+        (SEGMENT, "limits", put(slice(None), np.nan)),
+        (SEGMENT, "limits", put(slice(None), 0)),
+        (SEGMENT, "code_freqs", put(slice(None), -1)),
+        (SEGMENT, "code_freqs", put(slice(None), 7)),
+        (SEGMENT, "large_places", put(0, 10**6)),
+        (SEGMENT, "large_freqs", put(0, 0)),
+        (SEGMENT, "large_freqs", put(0, 10**6)),
+        (SEGMENT, "best_codes", put(slice(None), 0)),
+        (SEGMENT, "documents_offsets", put(1, 10**9)),
+        (SEGMENT, "documents_offsets", put(1, -1)),
+        (SEGMENT, "ids_offsets", put(slice(None), 10**6)),
+        (SEGMENT, "ids_slots", put(slice(None), 10**6)),
+        ("statistics.bin", "log_entropies", put(0, np.nan)),
+        ("statistics.bin", "log_entropies", put(0, np.inf)),
+        ("statistics.bin", "doc_freqs", put(0, 10**6)),
+        ("terms.bin", "slots", put(slice(None), 10**6)),
+        ("terms.bin", "offsets", put(slice(None), 10**6)),
     ],
 )
-def test_forged_arrays_are_refused_before_they_are_used(saved, name, change):
-    forge(saved, name, change)
+def test_forged_arrays_are_refused_before_they_are_used(saved, name, key, change):
+    forge(saved, name, key, change)
     with pytest.raises(CorruptIndexError):
-        LexicalRetriever.load(saved).retrieve(QUERY, 10)
+        LexicalRetriever.load(saved).retrieve(QUERY, 10, filter=["id-1"])
+
+
+@pytest.mark.parametrize(
+    "place",
+    [None, [], ["<u2", 0], ["<u4", 0, 1], ["|O", 0, 1], ["<u2", -64, 1], ["<u2", 0, 10**9], ["<u2", 1, 1]],
+)
+def test_forged_places_of_arrays_are_refused(saved, place):
+    edit_manifest(saved, lambda m: m["files"][SEGMENT]["arrays"].update(docs=place))
+    with pytest.raises(CorruptIndexError):
+        LexicalRetriever.load(saved)
 
 
 @pytest.mark.parametrize(
     "line", [b"not json\n", b"[]\n", b'{"id": "other", "text": "x", "metadata": {}}\n', b'{"id": 1}\n']
 )
 def test_forged_documents_are_refused_when_they_are_read(saved, line):
-    folder = data_folder(saved)
-    (folder / "documents.jsonl").write_bytes(line * len(TEXTS))
-    np.save(folder / "documents_offsets.npy", np.arange(len(TEXTS) + 1, dtype=np.int64) * len(line))
-    resign(saved)
+    (data_folder(saved) / "documents_0.jsonl").write_bytes(line * len(TEXTS))
+    ends = np.arange(len(TEXTS) + 1, dtype=np.int64) * len(line)
+    forge(saved, SEGMENT, "documents_offsets", put(slice(None), ends))
     with pytest.raises(CorruptIndexError, match="documents.jsonl"):
         LexicalRetriever.load(saved).retrieve(QUERY, 10)
 
@@ -290,6 +320,12 @@ def test_forged_documents_are_refused_when_they_are_read(saved, line):
         lambda m: m.update(content=None),
         lambda m: m["content"].update(n_docs=-1),
         lambda m: m["content"].update(n_docs="6"),
+        lambda m: m["content"].update(segments=None),
+        lambda m: m["content"].update(segments=[]),
+        lambda m: m["content"].update(segments=[3]),
+        lambda m: m["content"]["segments"][0].update(n_docs=7),
+        lambda m: m["content"]["segments"][0].update(n_postings=True),
+        lambda m: m["content"].update(keeps_documents=False),
         lambda m: m["content"].update(n_terms=10**12),
         lambda m: m["content"].update(analyzer=7),
         lambda m: m["content"]["analyzer"].update(config={"language": "klingon"}),
@@ -299,7 +335,7 @@ def test_forged_documents_are_refused_when_they_are_read(saved, line):
         lambda m: m["content"]["options"].update(scorer={"name": "Evil"}),
         lambda m: m["content"]["options"].update(scorer={"name": "BMX", "alpha": -3}),
         lambda m: m["files"].update({"../../etc/passwd": {"bytes": 1, "sha256": ""}}),
-        lambda m: m["files"].pop("rows.npy"),
+        lambda m: m["files"].pop("segment_0.bin"),
         lambda m: m.update(format_version="1"),
     ],
 )

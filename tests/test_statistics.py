@@ -12,14 +12,11 @@ from hypothesis import strategies as st
 from prorank_plugins import ConfigError
 from prorank_plugins.lexical import statistics
 from prorank_plugins.lexical.histograms import Histograms
-from prorank_plugins.lexical.postings import TermCounts, invert
 from prorank_plugins.lexical.statistics import (
     ARRAYS,
     CorpusStats,
     TermStatistics,
-    corpus_stats,
     inverse_doc_freqs,
-    log_entropies,
     log_entropy_terms,
 )
 
@@ -38,16 +35,9 @@ def pairs(documents):
     return terms, freqs, len(documents), int(freqs.sum())
 
 
-def postings_of(documents):
-    terms, freqs, _, _ = pairs(documents)
-    n_distinct = np.array([len(document) for document in documents], np.int32)
-    lengths = np.array([sum(document.values()) for document in documents], np.int32)
-    return invert(TermCounts(terms, freqs, n_distinct, lengths), len(ALL)), lengths
-
-
 def fresh(documents):
     """Statistics of documents that were never anything else."""
-    return corpus_stats(*postings_of(documents))
+    return told(documents).of(ALL)
 
 
 def told(documents):
@@ -128,8 +118,7 @@ def plain_log_entropies(documents):
 
 @given(st.lists(DOCUMENTS, max_size=12))
 def test_entropies_have_the_bits_of_the_sum_in_ascending_order(documents):
-    postings, _ = postings_of(documents)
-    assert log_entropies(postings).tolist() == plain_log_entropies(documents)
+    assert fresh(documents).log_entropies.tolist() == plain_log_entropies(documents)
 
 
 # Documents come and go

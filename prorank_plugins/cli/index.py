@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     indexed = time.perf_counter()
     retriever.save(output)
     saved = time.perf_counter()
-    n_terms = retriever.index.snapshot()[0].postings.n_terms
+    n_terms = retriever.index.n_terms
     print(f"documents   {len(retriever):,} with {n_terms:,} distinct terms")
     print(f"indexed in  {indexed - start:.2f} s, {len(retriever) / (indexed - start):,.0f} documents/s")
     print(f"saved in    {saved - indexed:.2f} s, {size_in_words(_size_of(output))} in {output}")

@@ -40,10 +40,24 @@ def read_journal(path: Path, generation: str) -> list[bytes]:
     Raises:
         CorruptIndexError: damaged elsewhere than at the end.
     """
+    return read_journal_from(path, generation, 0)[0]
+
+
+def read_journal_from(path: Path, generation: str, place: int) -> tuple[list[bytes], int]:
+    """`read_journal` for the records from ``place`` on, and where the last one ends.
+
+    Args:
+        path: the file.
+        generation: what the edits apply to.
+        place: where a record ended when this was read last, 0 to begin with.
+
+    Raises:
+        CorruptIndexError: as `read_journal`, or no record ends at ``place``.
+    """
     data = _read(path)
     while True:
         try:
-            return _parse(path, data, generation)[0]
+            return _parse(path, data, generation, place)
         except CorruptIndexError:
             # A writer that takes back a record and writes another may be seen halfway.
             before, data = data, _read(path)
@@ -58,8 +72,10 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def _parse(path: Path, data: bytes, generation: str) -> tuple[list[bytes], int]:
+def _parse(path: Path, data: bytes, generation: str, place: int = 0) -> tuple[list[bytes], int]:
     """Payloads, and where the last record ends: 0 if not even the header is whole or meant for us."""
+    if place > len(data):
+        raise _corrupt(path, f"it has {len(data)} bytes, and had {place} before")
     owner = _owner(generation)
     if len(data) < _HEADER.size:
         return [], 0  # cut short when it was made
@@ -71,7 +87,7 @@ def _parse(path: Path, data: bytes, generation: str) -> tuple[list[bytes], int]:
     if found != owner:
         return [], 0
     payloads: list[bytes] = []
-    place = _HEADER.size
+    place = max(place, _HEADER.size)
     while place < len(data):
         payload = _payload(data, place, generation)
         if payload is None:
@@ -180,6 +196,15 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            self.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be appended any more."""
+        return self._file is None
 
     @property
     def size(self) -> int:

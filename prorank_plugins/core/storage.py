@@ -8,7 +8,8 @@
 A writer fills a new ``data-`` folder, then puts the new manifest in the old one's place in a single
 rename, then removes the folder the old manifest named. A crash at any point leaves the old artifact or
 the new one; a reader that has mapped the old files keeps them (on Windows, where mapped files cannot be
-removed, they stay until the next save).
+removed, they stay until the next save). A reader that comes too late to map them asks
+`ArtifactReader.is_current` and begins again.
 """
 
 from __future__ import annotations
@@ -24,18 +25,23 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from prorank_plugins.core.errors import ConfigError, CorruptIndexError, IndexFormatError, IndexNotFoundError
+from prorank_plugins.core.locking import LOCK
 from prorank_plugins.core.signature import package_version
 
 MANIFEST = "manifest.json"
 _DATA = re.compile(r"data-[0-9a-f]{16}")
 _FILE_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z]+)?")
 _ABANDONED_SECONDS = 24 * 3600
+_ALIGNMENT = 64
+
+Stamp: TypeAlias = "tuple[int, int, int] | None"
+"""What tells one manifest from the next without reading it."""
 
 
 class _Hashing(io.RawIOBase):
@@ -73,19 +79,23 @@ class ArtifactWriter:
         self._path = path
         self._header = {"format": format_name, "format_version": format_version}
         self._files: dict[str, dict[str, Any]] = {}
-        self._data = path / f"data-{secrets.token_hex(8)}"
+        self.generation = secrets.token_hex(8)
+        """Random; tells what one `publish` wrote from everything else."""
+        self.data = path / f"data-{self.generation}"
+        """The folder that is being filled."""
+        self.is_published = False
 
     def __enter__(self) -> ArtifactWriter:
         check_target(self._path, str(self._header["format"]))
         self._path.mkdir(parents=True, exist_ok=True)
-        self._data.mkdir()
+        self.data.mkdir()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            shutil.rmtree(self._data, ignore_errors=True)
+        if kind is not None and not self.is_published:
+            shutil.rmtree(self.data, ignore_errors=True)
 
     def array(self, name: str, array: NDArray[Any]) -> None:
         """Write an array as ``<name>.npy``."""
@@ -93,6 +103,34 @@ class ArtifactWriter:
             f"{name}.npy",
             lambda out: np.lib.format.write_array(out, np.ascontiguousarray(array), allow_pickle=False),
         )
+
+    def arrays(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Write arrays one after the other as the file ``name``; the manifest says where each lies.
+
+        A file of many arrays opens as fast as one of a single array.
+        """
+        table: dict[str, list[Any]] = {}
+
+        def write(out: Any) -> None:
+            for key, array in arrays.items():
+                out.write(bytes(-out.size % _ALIGNMENT))
+                table[key] = [array.dtype.str, out.size, array.size]
+                out.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+
+        self._write(name, write)
+        self._files[name]["arrays"] = table
+
+    def reuse(self, name: str, source: ArtifactReader, old_name: str | None = None) -> None:
+        """Take over a file of an artifact in the same folder, without reading it where links can be made."""
+        old_name = name if old_name is None else old_name
+        file = source.file(old_name)
+        try:
+            os.link(file, self.data / name)
+        except OSError:
+            shutil.copyfile(file, self.data / name)
+            with (self.data / name).open("rb+") as copied:
+                os.fsync(copied.fileno())
+        self._files[name] = source.entry(old_name)
 
     def chunks(self, name: str, chunks: Iterable[bytes]) -> None:
         """Write pieces of bytes one after the other as the file ``name``."""
@@ -105,7 +143,7 @@ class ArtifactWriter:
 
     def _write(self, name: str, write: Any) -> None:
         assert _FILE_NAME.fullmatch(name), name
-        with (self._data / name).open("wb") as file:
+        with (self.data / name).open("wb") as file:
             hashing = _Hashing(file)
             write(hashing)
             file.flush()
@@ -117,25 +155,30 @@ class ArtifactWriter:
 
         Args:
             content: JSON data stored in the manifest.
+
+        Raises:
+            OSError: it could not be written. With ``is_published``, it is in place all the same, and only not
+                known to outlive a power cut.
         """
         manifest = {
             **self._header,
             "written_by": f"prorank-plugins {package_version()}",
-            "data": self._data.name,
+            "data": self.data.name,
             "files": self._files,
             "content": content,
         }
         text = json.dumps(manifest, indent=1, ensure_ascii=False, allow_nan=False)
-        temporary = self._data / MANIFEST
+        temporary = self.data / MANIFEST
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        sync_folder(self._data)
+        sync_folder(self.data)
         replaced = _data_folder_of(self._path)
         os.replace(temporary, self._path / MANIFEST)
+        self.is_published = True
         sync_folder(self._path)
-        _remove_old(self._path, self._data.name, replaced)
+        _remove_old(self._path, self.data.name, replaced)
 
 
 class ArtifactReader:
@@ -154,6 +197,7 @@ class ArtifactReader:
 
     def __init__(self, path: Path, format_name: str, newest_version: int) -> None:
         self.path = path
+        self.stamp = manifest_stamp(path)
         manifest = _read_manifest(path)
         found = manifest.get("format")
         if found != format_name:
@@ -173,7 +217,16 @@ class ArtifactReader:
         if not isinstance(data, str) or not _DATA.fullmatch(data):
             raise self.corrupt(f"{MANIFEST} names the data folder {data!r}")
         self.content: dict[str, Any] = content
+        self.generation = data.removeprefix("data-")
+        """As the `ArtifactWriter` had it."""
         self._data = path / data
+        # What was read or mapped, until it is verified: the files themselves may be gone by then.
+        self._unverified: dict[str, NDArray[np.uint8]] = {}
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no other manifest has taken the place of the one that was read."""
+        return manifest_stamp(self.path) == self.stamp
 
     def corrupt(self, what: str) -> CorruptIndexError:
         """The error for a damaged artifact, ready to be raised."""
@@ -185,29 +238,78 @@ class ArtifactReader:
     def verify(self) -> None:
         """Compare every file's size and SHA-256 with the manifest.
 
+        What `bytes` and `arrays` have given since is compared as they gave it, even if the artifact has been
+        replaced meanwhile.
+
         Raises:
             CorruptIndexError: a file is missing, cut short or changed.
         """
-        for name in self._files:
-            file = self._checked(name)
-            digest = hashlib.sha256()
-            with file.open("rb") as source:
-                while chunk := source.read(1 << 20):
-                    digest.update(chunk)
-            if digest.hexdigest() != self._files[name].get("sha256"):
-                raise self.corrupt(f"{file.name} has changed since it was written (SHA-256 differs)")
+        for name, entry in self._files.items():
+            if hashlib.sha256(self.bytes(name, mmap=True).data).hexdigest() != entry.get("sha256"):
+                raise self.corrupt(f"{name} has changed since it was written (SHA-256 differs)")
+        self._unverified.clear()
 
     def _checked(self, name: str) -> Path:
         entry = self._files.get(name)
         if not _FILE_NAME.fullmatch(name) or not isinstance(entry, dict):
             raise self.corrupt(f"{MANIFEST} does not list {name}")
         file = self._data / name
-        size = file.stat().st_size if file.is_file() else None
-        if size is None:
-            raise self.corrupt(f"{file.relative_to(self.path)} is missing")
+        try:
+            size = file.stat().st_size
+        except OSError as error:
+            raise self.corrupt(f"{file.relative_to(self.path)} is missing ({error})") from error
         if size != entry.get("bytes"):
             raise self.corrupt(f"{name} has {size} bytes, expected {entry.get('bytes')}")
         return file
+
+    def entry(self, name: str) -> dict[str, Any]:
+        """What the manifest says of a file."""
+        return dict(self._files[name])
+
+    def file(self, name: str) -> Path:
+        """The path of a file, whose size is right."""
+        return self._checked(name)
+
+    @property
+    def data(self) -> Path:
+        """The folder with the files; another one as soon as the artifact is replaced."""
+        return self._data
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of all files together, as the manifest has it."""
+        return sum(int(entry.get("bytes", 0)) for entry in self._files.values())
+
+    def arrays(
+        self, name: str, dtypes: Mapping[str, DTypeLike | tuple[DTypeLike, ...]], mmap: bool
+    ) -> dict[str, NDArray[Any]]:
+        """The one-dimensional arrays of a file that `ArtifactWriter.arrays` wrote, read-only.
+
+        Args:
+            name: as given to the writer.
+            dtypes: the type each array must have, or a tuple of those it may have; arrays that are not named
+                may be there or not, and are left out.
+            mmap: map the file instead of reading it.
+        """
+        content = self.bytes(name, mmap)
+        table = self._files[name].get("arrays")
+        if not isinstance(table, dict):
+            raise self.corrupt(f"{MANIFEST} does not say where the arrays of {name} are")
+        return {key: self._part(name, content, table.get(key), allowed) for key, allowed in dtypes.items()}
+
+    def _part(self, name: str, content: NDArray[np.uint8], place: Any, allowed: Any) -> NDArray[Any]:
+        kinds = {
+            np.dtype(kind).str: np.dtype(kind)
+            for kind in (allowed if isinstance(allowed, tuple) else (allowed,))
+        }
+        match place:
+            case [str(kind), int(offset), int(size)] if kind in kinds:
+                end = offset + size * kinds[kind].itemsize
+                if offset >= 0 and offset % kinds[kind].itemsize == 0 and size >= 0 and end <= len(content):
+                    return content[offset:end].view(kinds[kind])
+        raise self.corrupt(
+            f"{MANIFEST} gives {place!r} as the place of an array in {name}, which is not there"
+        )
 
     def array(
         self, name: str, dtypes: Iterable[DTypeLike], mmap: bool, length: int | None = None
@@ -235,10 +337,18 @@ class ArtifactReader:
 
     def bytes(self, name: str, mmap: bool) -> NDArray[np.uint8]:
         """A file's bytes as a read-only array."""
+        if (known := self._unverified.get(name)) is not None:
+            return known
         file = self._checked(name)
-        if mmap and file.stat().st_size:
-            return np.memmap(file, np.uint8, mode="r").view(np.ndarray)
-        return np.frombuffer(file.read_bytes(), np.uint8)
+        try:
+            if mmap and self._files[name]["bytes"]:
+                content = np.memmap(file, np.uint8, mode="r").view(np.ndarray)
+            else:
+                content = np.frombuffer(file.read_bytes(), np.uint8)
+        except OSError as error:
+            raise self.corrupt(f"{name} cannot be read ({error})") from error
+        self._unverified[name] = content
+        return content
 
 
 def check_target(path: Path, format_name: str) -> None:
@@ -252,7 +362,8 @@ def check_target(path: Path, format_name: str) -> None:
     if not path.is_dir():
         raise ConfigError(f"{path} is a file; give the path of a folder to save to")
     if not (path / MANIFEST).exists():
-        strangers = [entry.name for entry in path.iterdir() if not _DATA.fullmatch(entry.name)]
+        names = [entry.name for entry in path.iterdir()]
+        strangers = [name for name in names if name != LOCK and not _DATA.fullmatch(name)]
         if strangers:
             raise ConfigError(
                 f"{path} is a folder with other content ({strangers[0]!r}); save to an empty or new folder"
@@ -296,6 +407,22 @@ def _data_folder_of(path: Path) -> str | None:
     except (CorruptIndexError, IndexNotFoundError):
         return None
     return data if isinstance(data, str) and _DATA.fullmatch(data) else None
+
+
+def manifest_stamp(path: Path) -> Stamp:
+    """The stamp of the manifest in a folder, None if there is none."""
+    try:
+        found = (path / MANIFEST).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def remove_leftovers(path: Path, generation: str) -> None:
+    """Remove all data folders but one, for the only writer: those that a crash left behind."""
+    for entry in path.iterdir():
+        if _DATA.fullmatch(entry.name) and entry.name != f"data-{generation}":
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def _remove_old(path: Path, current: str, replaced: str | None) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document as LCDocument
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import run_in_executor
+from langchain_core.runnables import RunnableConfig, run_in_executor
+from langchain_core.runnables.config import get_config_list
 from pydantic import ConfigDict, Field
 from typing_extensions import Self
 
@@ -167,8 +168,11 @@ class BMXRetriever(BaseRetriever):
         run_manager: CallbackManagerForRetrieverRun,
         k: int | None = None,
         filter: Any = None,
+        _found: list[LCDocument] | None = None,
         **unknown: Any,
     ) -> list[LCDocument]:
+        if _found is not None:
+            return _found
         _refuse(unknown)
         wanted = self.filter if filter is None else filter
         options = {} if wanted is None else {"filter": wanted}
@@ -182,8 +186,11 @@ class BMXRetriever(BaseRetriever):
         run_manager: AsyncCallbackManagerForRetrieverRun,
         k: int | None = None,
         filter: Any = None,
+        _found: list[LCDocument] | None = None,
         **unknown: Any,
     ) -> list[LCDocument]:
+        if _found is not None:
+            return _found
         return await run_in_executor(
             None,
             self._get_relevant_documents,
@@ -193,6 +200,56 @@ class BMXRetriever(BaseRetriever):
             filter=filter,
             **unknown,
         )
+
+    def batch(
+        self,
+        inputs: list[str],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[list[LCDocument]]:
+        """`invoke` for many queries, with one search for all; callbacks see each query."""
+        found = self._find_all(inputs, kwargs)
+        if found is None:  # the inherited way tells which input is wrong
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        configs = get_config_list(config, len(inputs))
+        return [
+            self.invoke(query, one_config, **kwargs, _found=documents)
+            for query, one_config, documents in zip(inputs, configs, found, strict=True)
+        ]
+
+    async def abatch(
+        self,
+        inputs: list[str],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[list[LCDocument]]:
+        """`batch`, with the search in a thread."""
+        found = await run_in_executor(None, self._find_all, inputs, kwargs)
+        if found is None:
+            return await super().abatch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        configs = get_config_list(config, len(inputs))
+        return [
+            await self.ainvoke(query, one_config, **kwargs, _found=documents)
+            for query, one_config, documents in zip(inputs, configs, found, strict=True)
+        ]
+
+    def _find_all(self, queries: Sequence[str], options: Mapping[str, Any]) -> list[list[LCDocument]] | None:
+        """Results of all queries by one search; None where that cannot be, or not without an error."""
+        engine, known = self.engine, {"k", "filter", "verbose"}
+        if len(queries) < 2 or not isinstance(engine, LexicalRetriever) or options.keys() - known:
+            return None
+        k, wanted = options.get("k"), options.get("filter")
+        try:
+            found = engine.retrieve_many(
+                queries, self.k if k is None else k, self.filter if wanted is None else wanted
+            )
+        except Exception:  # whatever it is, it is raised again for the query that it belongs to
+            return None
+        return [[to_langchain(hit, self.id_key) for hit in hits] for hits in found]
 
     # Editing
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count, islice
 from operator import index as as_index
 
 from prorank_plugins.core.errors import ConfigError
+from prorank_plugins.lexical.ids import NumberedIds
 
 
 def check_k(k: int) -> int:
@@ -54,23 +56,33 @@ def id_list(ids: Iterable[str]) -> list[str]:
     return keys
 
 
-def new_ids(ids: Iterable[str] | None, n_docs: int, taken: Collection[str]) -> list[str]:
-    """Keys for ``n_docs`` new documents beside those ``taken``.
+def new_ids(
+    ids: Iterable[str] | None, n_docs: int, n_present: int, is_taken: Callable[[str], bool]
+) -> Sequence[str]:
+    """Keys for ``n_docs`` new documents beside the ``n_present`` that are there.
+
+    Args:
+        ids: as given by the caller; None numbers the documents on.
+        n_docs: new documents.
+        n_present: documents in the index.
+        is_taken: whether a document in the index has a key.
 
     Raises:
         ConfigError: ids that repeat, are taken, or are not as many as the documents.
     """
     if ids is None:
-        numbers = (str(number) for number in range(len(taken), len(taken) + n_docs + len(taken)))
-        free = [number for number in numbers if number not in taken]
-        return free[:n_docs]
+        if n_present == 0:
+            return NumberedIds(0, n_docs)
+        free = (str(number) for number in count(n_present) if not is_taken(str(number)))
+        return list(islice(free, n_docs))
     keys = id_list(ids)
     if len(keys) != n_docs:
         raise ConfigError(f"{len(keys)} ids for {n_docs} texts; give one id a text")
-    seen = set(taken)
+    seen: set[str] = set()
     for position, key in enumerate(keys):
         if key in seen:
-            where = "already in the index; use update" if key in taken else "given twice; ids must be unique"
-            raise ConfigError(f"ids[{position}] {key!r} is {where}")
+            raise ConfigError(f"ids[{position}] {key!r} is given twice; ids must be unique")
+        if is_taken(key):
+            raise ConfigError(f"ids[{position}] {key!r} is already in the index; use update")
         seen.add(key)
     return keys

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from prorank_plugins.core.errors import ConfigError
 from prorank_plugins.lexical.analysis import Analyzer, WordTerms
-from prorank_plugins.lexical.postings import TermCounts
 from prorank_plugins.lexical.progress import progress_bar
 from prorank_plugins.lexical.runs import RunReader, join, with_room
+from prorank_plugins.lexical.segment import MOST_DOCS, MOST_POSTINGS
+from prorank_plugins.lexical.term_counts import TermCounts
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
 Text: TypeAlias = "str | Sequence[str]"
@@ -24,10 +25,6 @@ _BATCH_CHARACTERS = 1 << 20
 _TOKEN_CHARACTERS = 8
 # So many tokens in lists are looked up in the vocabulary one by one.
 _FEW_TOKENS = 1 << 13
-
-# What `TermCounter.batches` yields at a time: rows fit 16 bits, and 64 MB hold the counts.
-_MOST_DOCS = 1 << 16
-_MOST_POSTINGS = 1 << 23
 
 
 class _Batch(NamedTuple):
@@ -75,8 +72,8 @@ class TermCounter:
         self,
         texts: Iterable[Text],
         progress: bool = False,
-        max_docs: int = _MOST_DOCS,
-        max_postings: int = _MOST_POSTINGS,
+        max_docs: int = MOST_DOCS,
+        max_postings: int = MOST_POSTINGS,
     ) -> Iterator[TermCounts]:
         """`count` in pieces, for collections of any size; the texts are read as the pieces are asked for.
 

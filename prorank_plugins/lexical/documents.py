@@ -56,6 +56,12 @@ class StoredDocuments(Sequence[Document]):
     ) -> None:
         self._ids, self._offsets, self._data, self._origin = ids, offsets, data, origin
 
+    def check_offsets(self) -> None:
+        """Raise ValueError if the offsets do not divide the lines."""
+        offsets = self._offsets
+        if offsets[0] != 0 or offsets[-1] != len(self._data) or (offsets[1:] < offsets[:-1]).any():
+            raise ValueError("documents_offsets do not divide the documents")
+
     def __len__(self) -> int:
         return len(self._ids)
 
@@ -66,6 +72,9 @@ class StoredDocuments(Sequence[Document]):
     def __getitem__(self, index: int | slice) -> Document | list[Document]:
         if isinstance(index, slice):
             return [self[row] for row in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"document {index} of {len(self)}")
+        index %= len(self)
         line = self._data[self._offsets[index] : self._offsets[index + 1]].tobytes()
         try:
             fields = json.loads(line)

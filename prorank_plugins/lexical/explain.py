@@ -11,7 +11,6 @@ from prorank_plugins.core.shown import print_str
 from prorank_plugins.lexical.exhaustive import saturation
 from prorank_plugins.lexical.planning import PlannedQueries
 from prorank_plugins.lexical.queries import UNSEEN
-from prorank_plugins.lexical.scorers.plan import ScorePlan
 from prorank_plugins.lexical.segment import Segment
 
 
@@ -127,31 +126,27 @@ def _term_row(entry: TermExplanation, largest: float) -> tuple[Html, ...]:
     return name, mark, number(entry.contribution), *numbers, number(entry.tf_part), number(entry.entropy)
 
 
-def explain_document(
-    planned: PlannedQueries, segment: Segment, row: int, norm: float, scorer: str
-) -> Explanation:
+def explain_document(planned: PlannedQueries, row: int, scorer: str) -> Explanation:
     """The explanation of one document's score for one planned query.
 
     Args:
         planned: a single query.
-        segment: the index's state.
         row: the document's.
-        norm: ``slope · |D| / avgdl`` of the document.
         scorer: the scorer's repr.
     """
     plan, query = planned.plan, planned.terms
-    names = dict(zip(query.ids.tolist(), query.terms, strict=True))
-    entries = [
-        _explain_row(plan, i, names[term], segment, row, norm) for i, term in enumerate(plan.terms.tolist())
-    ]
+    segment, doc = planned.state.place(row)
+    names = [query.terms[at] for at in plan.terms.tolist()]
+    norm = float(segment.lengths[doc]) * planned.slope
+    entries = [_explain_row(planned, i, name, segment, doc, norm) for i, name in enumerate(names)]
     found = np.array([entry.term_freq > 0 for entry in entries], np.float64)
     bonuses = np.bincount(plan.groups, plan.bonuses * found, query.n_groups)
     matches = np.bincount(plan.groups, plan.counts * found, query.n_groups)
     coverage = float((bonuses * matches).sum())
-    scale = float(planned.scales[0])
+    scale = planned.scale(0)
     unseen = (term for term, number in zip(query.terms, query.ids.tolist(), strict=True) if number == UNSEEN)
     return Explanation(
-        id=segment.ids[row],
+        id=segment.ids[doc],
         score=(sum(entry.contribution for entry in entries) + coverage) * scale,
         scorer=scorer,
         terms=tuple(entries),
@@ -159,18 +154,19 @@ def explain_document(
         coverage=coverage,
         matched=float(matches.sum()),
         query_length=float(plan.query_lengths.sum()),
-        document_length=int(segment.lengths[row]),
-        average_length=segment.stats.average_length,
+        document_length=int(segment.lengths[doc]),
+        average_length=planned.stats.average_length,
         scale=scale,
     )
 
 
 def _explain_row(
-    plan: ScorePlan, i: int, name: str, segment: Segment, row: int, norm: float
+    planned: PlannedQueries, i: int, name: str, segment: Segment, doc: int, norm: float
 ) -> TermExplanation:
-    rows, term_freqs = segment.postings.of(plan.terms[i])
-    place = int(np.searchsorted(rows, row))
-    found = place < len(rows) and rows[place] == row
+    plan = planned.plan
+    docs, term_freqs = segment.of(int(planned.numbers[i]))
+    place = int(np.searchsorted(docs, doc))
+    found = place < len(docs) and docs[place] == doc
     freq = np.array(float(term_freqs[place]) if found else 0.0)
     tf_part = float(saturation(freq, np.array(norm), 1.0, plan.offsets[i])) if found else 0.0
     return TermExplanation(
@@ -178,7 +174,7 @@ def _explain_row(
         group=int(plan.groups[i]),
         occurrences=float(plan.counts[i]),
         term_freq=int(freq),
-        doc_freq=len(rows),
+        doc_freq=int(planned.stats.doc_freqs[plan.terms[i]]),
         idf=float(plan.idfs[i]),
         entropy=float(plan.entropies[i]),
         tf_part=tf_part,

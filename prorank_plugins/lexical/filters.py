@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from types import MethodType
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prorank_plugins.core.errors import ConfigError
+from prorank_plugins.lexical.state import State
 
 IdFilter: TypeAlias = "Collection[str] | NDArray[np.bool_] | None"
 MetadataFilter: TypeAlias = "Callable[[Mapping[str, Any]], bool] | Mapping[str, Any]"
@@ -47,6 +49,39 @@ def id_mask(allowed: Any, n_docs: int, row_of: Callable[[str], int | None]) -> N
         if row is not None:
             mask[row] = True
     return mask
+
+
+class StateFilter(Protocol):
+    """A filter that looks at all that an index holds."""
+
+    def mask(self, state: State) -> NDArray[np.bool_]:
+        """(n_docs,) the documents that may come back, in order of insertion."""
+        ...
+
+
+DocumentFilter: TypeAlias = "IdFilter | MetadataFilter | StateFilter"
+
+
+def row_mask(allowed: Any, state: State) -> NDArray[np.bool_]:
+    """(n_rows,) mask over the rows of a state for any kind of filter; `ALL_ROWS` for None.
+
+    Raises:
+        ConfigError: another kind, or a filter on metadata where no documents are kept.
+    """
+    if allowed is None:
+        return ALL_ROWS
+    if isinstance(getattr(allowed, "mask", None), MethodType) and not isinstance(allowed, np.ndarray):
+        allowed = allowed.mask(state)
+    elif state.keeps_documents and (callable(allowed) or isinstance(allowed, Mapping)):
+        allowed = metadata_mask(allowed, state.metadata())
+    live = state.live_rows
+    if live is None:
+        return id_mask(allowed, state.n_docs, state.row_of)
+    if isinstance(allowed, np.ndarray):
+        mask = np.zeros(state.n_rows, np.bool_)
+        mask[live] = id_mask(allowed, state.n_docs, state.row_of)
+        return mask
+    return id_mask(allowed, state.n_rows, state.row_of)
 
 
 def metadata_mask(wanted: MetadataFilter, metadata: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:

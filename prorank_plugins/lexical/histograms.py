@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prorank_plugins.lexical.postings import TermFreqs
-
 
 @dataclass(frozen=True, eq=False)
 class Histograms:
@@ -31,7 +29,7 @@ class Histograms:
     counts: NDArray[np.int32]
 
     @classmethod
-    def of(cls, terms: NDArray[np.int32], term_freqs: TermFreqs) -> Histograms:
+    def of(cls, terms: NDArray[np.int32], term_freqs: NDArray[np.int32]) -> Histograms:
         """Counts of (n,) pairs of a term and its frequency in a document, in any order."""
         repeated = np.flatnonzero(term_freqs >= 2)
         keys, counts = np.unique(_keys(terms[repeated], term_freqs[repeated]), return_counts=True)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prorank_plugins.lexical.analysis import Analyzer
-from prorank_plugins.lexical.queries import Query, QueryTerms, WeightedQuery, check_query
+from prorank_plugins.lexical.arrays import read_only
+from prorank_plugins.lexical.asking import Asked, ask
+from prorank_plugins.lexical.exhaustive import length_slope
+from prorank_plugins.lexical.lookup import Seen
+from prorank_plugins.lexical.queries import Query, QueryTerms, WeightedQuery
 from prorank_plugins.lexical.scorers.plan import ScorePlan, Scorer
-from prorank_plugins.lexical.segment import Segment
+from prorank_plugins.lexical.state import State
+from prorank_plugins.lexical.statistics import CorpusStats
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,86 +25,74 @@ class PlannedQueries:
 
     Attributes:
         terms: the queries' terms, those that no document contains included.
-        plan: rows of all queries, one query after the other.
+        plan: rows of all queries, one query after the other; its terms are places in ``terms``.
+        numbers: for each row of the plan, its term's number in the index.
         ends: (n_queries + 1,) query ``i`` owns the plan's rows ``ends[i]:ends[i + 1]``.
-        scales: (n_queries,) what scores are multiplied by; 1 unless they are normalised.
+        scales: (n_queries,) what scores are multiplied by to normalise them; None for nothing.
+        scored: the plan with these factors in it. Multiplying scores instead could make two of them equal
+            that were not, after their order was decided.
+        state: the documents at the moment of planning.
+        stats: theirs, for the queries' terms, in the same order.
+        slope: what a token of a document's length adds to its norm.
     """
 
     terms: QueryTerms
     plan: ScorePlan
+    numbers: NDArray[np.int64]
     ends: NDArray[np.int64]
-    scales: NDArray[np.float64]
+    scales: NDArray[np.float64] | None
+    scored: ScorePlan
+    state: State
+    stats: CorpusStats
+    slope: float
+
+    @property
+    def n_queries(self) -> int:
+        """Queries, those without a term included."""
+        return len(self.ends) - 1
+
+    def scale(self, query: int) -> float:
+        """What a query's scores are multiplied by."""
+        return 1.0 if self.scales is None else float(self.scales[query])
 
 
 def plan_queries(
-    queries: Iterable[Query | WeightedQuery], scorer: Scorer, segment: Segment, analyzer: Analyzer | None
+    queries: Iterable[Query | WeightedQuery],
+    scorer: Scorer,
+    look_up: Callable[[Asked], Seen],
+    analyzer: Analyzer | None,
 ) -> PlannedQueries:
     """Analyse queries and let the scorer make a plan of them.
+
+    Args:
+        queries: as callers give them.
+        scorer: folds statistics into plans.
+        look_up: what the index knows of the queries' terms at one moment.
+        analyzer: of the index.
 
     Raises:
         ConfigError: a query of the wrong type.
     """
-    names: list[str] = []
-    counts: list[int] = []
-    weights: list[float] = []
-    groups: list[int] = []
-    group_weights: list[float] = []
-    query_of_group: list[int] = []
-    n_queries = 0
-    for query in queries:
-        for parts, group_weight in _groups_of(query):
-            tokens: dict[tuple[str, float], int] = {}
-            for part, weight in parts:
-                for term in _terms_of(part, analyzer):
-                    tokens[term, weight] = tokens.get((term, weight), 0) + 1
-            names += [term for term, _ in tokens]
-            weights += [weight for _, weight in tokens]
-            counts += tokens.values()
-            groups += repeat(len(query_of_group), len(tokens))
-            group_weights.append(group_weight)
-            query_of_group.append(n_queries)
-        n_queries += 1
-    terms = QueryTerms(
-        terms=tuple(names),
-        ids=segment.term_numbers(names),
-        counts=np.array(counts, np.float64),
-        weights=np.array(weights, np.float64),
-        groups=np.array(groups, np.int64),
-        n_groups=len(query_of_group),
+    asked = ask(queries, analyzer)
+    state, terms, numbers, stats = look_up(asked)
+    plan = scorer.plan(terms, stats)
+    if asked.factors is not None:
+        plan = plan.weighted(asked.factors)
+    owners = plan.groups if asked.owners is None else asked.owners[plan.groups]
+    ends = owners.searchsorted(np.arange(asked.n_queries + 1))
+    most = scorer.score_max(terms, stats)
+    scales = None if most is None else _scales(most, asked)
+    scored = (
+        plan if scales is None else plan.weighted(scales if asked.owners is None else scales[asked.owners])
     )
-    owners, factors = np.array(query_of_group, np.int64), np.array(group_weights)
-    plan = scorer.plan(terms, segment.stats)
-    if group_weights.count(1.0) != len(group_weights):
-        plan = plan.weighted(factors)
-    if n_queries == 1:
-        ends = np.array([0, len(plan.terms)])
-    else:
-        ends = np.searchsorted(owners[plan.groups], np.arange(n_queries + 1))
-    scales = _scales(scorer.score_max(terms, segment.stats), owners, factors, n_queries)
-    return PlannedQueries(terms, plan, ends, scales)
+    slope = length_slope(plan.slope, stats.average_length)
+    numbers = read_only(numbers[plan.terms])
+    return PlannedQueries(terms, plan, numbers, read_only(ends), scales, scored, state, stats, slope)
 
 
-def _groups_of(query: Query | WeightedQuery) -> Iterator[tuple[Iterable[tuple[Query, float]], float]]:
-    """What is scored as one query, and the weight of its score."""
-    if not isinstance(query, WeightedQuery):
-        yield ((query, 1.0),), 1.0
-    elif query.joint:
-        yield query.parts, 1.0
-    else:
-        # A part without weight would still let documents match.
-        yield from ((((part, 1.0),), weight) for part, weight in query.parts if weight > 0)
-
-
-def _terms_of(query: Query, analyzer: Analyzer | None) -> Iterable[str]:
-    check_query(query, takes_text=analyzer is not None)
-    return query if analyzer is None else analyzer.terms(str(query))
-
-
-def _scales(
-    most: NDArray[np.float64] | None, owners: NDArray[np.int64], factors: NDArray[np.float64], n_queries: int
-) -> NDArray[np.float64]:
-    """1 / the queries' normalisers; 1 where there is none or nothing to normalise."""
-    if most is None:
-        return np.ones(n_queries)
-    totals = np.bincount(owners, most * factors, n_queries)
-    return np.divide(1.0, totals, out=np.ones(n_queries), where=totals > 0)
+def _scales(most: NDArray[np.float64], asked: Asked) -> NDArray[np.float64]:
+    """(n_queries,) 1 / the queries' normalisers; 1 where there is nothing to normalise."""
+    weighted = most if asked.factors is None else most * asked.factors
+    owners = np.arange(asked.n_groups) if asked.owners is None else asked.owners
+    totals = np.bincount(owners, weighted, asked.n_queries)
+    return np.divide(1.0, totals, out=np.ones(asked.n_queries), where=totals > 0)

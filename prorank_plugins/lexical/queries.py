@@ -66,7 +66,7 @@ class QueryTerms:
     joint one. Rows of a group stand together, in order of first appearance.
 
     Attributes:
-        terms: (q,) the terms as text.
+        terms: (q,) the terms as text, read when they are asked for.
         ids: (q,) term numbers, `UNSEEN` for a term that no document contains.
         counts: (q,) how often each occurs in its group.
         weights: (q,) weight of each; a term that a joint query holds with two weights has two rows.
@@ -74,7 +74,7 @@ class QueryTerms:
         n_groups: groups in all, those without a term included.
     """
 
-    terms: tuple[str, ...]
+    terms: Sequence[str]
     ids: NDArray[np.int64]
     counts: NDArray[np.float64]
     weights: NDArray[np.float64]

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from types import TracebackType
+from typing import Any
 
 from prorank_plugins.core.documents import Document, ScoredDocument
 from prorank_plugins.core.errors import ConfigError, IndexFormatError
 from prorank_plugins.lexical.analysis import Analyzer, AnalyzerLike
-from prorank_plugins.lexical.filters import IdFilter, MetadataFilter, metadata_mask
+from prorank_plugins.lexical.filters import DocumentFilter
 from prorank_plugins.lexical.index import LexicalIndex
 from prorank_plugins.lexical.queries import WeightedQuery
 from prorank_plugins.lexical.scorers import BM25, BMX
 from prorank_plugins.lexical.scorers.plan import Scorer
-
-DocumentFilter: TypeAlias = "IdFilter | MetadataFilter"
 
 _SCORERS: dict[str, type[BMX] | type[BM25]] = {"BMX": BMX, "BM25": BM25}
 
@@ -35,12 +30,15 @@ class LexicalRetriever:
     """
 
     def __init__(self, index: LexicalIndex, documents: Sequence[Document], scorer: Scorer) -> None:
-        if len(index) != len(documents):
-            raise ConfigError(f"{len(documents)} documents for an index of {len(index)}; they must match")
+        self._index = index.with_documents(documents)
         self.scorer = scorer
-        # Replaced as one by every edit, so that a search never pairs new rows with old documents.
-        self._state = (index, documents)
-        self._editing = threading.Lock()
+
+    @classmethod
+    def of_index(cls, index: LexicalIndex, scorer: Scorer) -> LexicalRetriever:
+        """A retriever on an index that keeps its documents."""
+        retriever = cls.__new__(cls)
+        retriever._index, retriever.scorer = index, scorer
+        return retriever
 
     @classmethod
     def from_documents(
@@ -63,31 +61,26 @@ class LexicalRetriever:
         Raises:
             ConfigError: ids that repeat, or an item that is no `Document`.
         """
-        kept = _checked(documents)
-        index = LexicalIndex.build(
-            [document.text for document in kept],
-            [document.id for document in kept],
-            analyzer=Analyzer("en") if analyzer is None else analyzer,
-            n_threads=n_threads,
-            progress=progress,
-        )
-        return cls(index, kept, BMX() if scorer is None else scorer)
+        index = LexicalIndex.build([], analyzer=Analyzer("en") if analyzer is None else analyzer)
+        retriever = cls(index, [], BMX() if scorer is None else scorer)
+        retriever._index.insert_documents(_checked(documents), n_threads=n_threads, progress=progress)
+        return retriever
 
     @property
     def index(self) -> LexicalIndex:
-        """The index behind it. Edit through the retriever, which keeps documents and index in step."""
-        return self._state[0]
+        """The index behind it. What is added through it, is kept as documents without metadata."""
+        return self._index
 
     @property
     def documents(self) -> Sequence[Document]:
-        """The documents in order of insertion."""
-        return self._state[1]
+        """The documents in order of insertion, as they are now."""
+        return self._index.documents
 
     def __len__(self) -> int:
-        return len(self._state[1])
+        return len(self._index)
 
     def __contains__(self, id: object) -> bool:
-        return id in self._state[0]
+        return id in self._index
 
     def retrieve(
         self, query: str | WeightedQuery, k: int = 10, filter: DocumentFilter = None
@@ -112,34 +105,25 @@ class LexicalRetriever:
         n_threads: int | None = None,
     ) -> list[list[ScoredDocument]]:
         """`retrieve` for many queries at once; same results, less work for each."""
-        index, documents = self._state
-        found = index.search_many(
-            queries, k, self.scorer, n_threads=n_threads, filter=_row_filter(filter, documents)
-        )
+        found = self._index.search_many(queries, k, self.scorer, n_threads=n_threads, filter=filter)
         return [
             [
-                ScoredDocument(documents[row].copy(), score)
-                for row, score in zip(hits.rows.tolist(), hits.scores.tolist(), strict=True)
+                ScoredDocument(document.copy(), score)
+                for document, score in zip(hits.documents(), hits.scores.tolist(), strict=True)
             ]
             for hits in found
         ]
 
     def add(self, documents: Iterable[Document]) -> list[str]:
-        """Add documents after the present ones; returns their ids.
+        """Add documents after the present ones; returns their ids. Takes O(documents) time.
 
         Raises:
             ConfigError: an id that is taken; nothing is added then.
         """
-        with self._editing:
-            index, present = self._state
-            new = _checked(documents)
-            changed = index.copy()
-            ids = changed.add([document.text for document in new], [document.id for document in new])
-            self._state = (changed, [*present, *new])
-            return ids
+        return self._index.insert_documents(_checked(documents))
 
     def delete(self, ids: Iterable[str], missing_ok: bool = False) -> list[str]:
-        """Remove documents; returns the ids of those removed.
+        """Remove documents; returns the ids of those removed. Takes O(documents) time.
 
         Args:
             ids: the documents.
@@ -148,12 +132,7 @@ class LexicalRetriever:
         Raises:
             UnknownIdError: an id is not there; nothing is removed then.
         """
-        with self._editing:
-            index, present = self._state
-            changed = index.copy()
-            removed = changed.delete(ids, missing_ok)
-            self._state = (changed, _without(present, removed))
-            return removed
+        return self._index.delete(ids, missing_ok)
 
     def update(self, documents: Iterable[Document]) -> None:
         """Replace documents by others with the same ids; they move to the end.
@@ -161,23 +140,11 @@ class LexicalRetriever:
         Raises:
             UnknownIdError: an id is not there; nothing is changed then.
         """
-        self._put(documents, LexicalIndex.update)
+        self._index.insert_documents(_checked(documents), replace="all")
 
     def upsert(self, documents: Iterable[Document]) -> list[str]:
         """`update` the documents whose ids are there and `add` the others, as one edit; returns all ids."""
-        return self._put(documents, LexicalIndex.upsert)
-
-    def _put(
-        self, documents: Iterable[Document], edit: Callable[[LexicalIndex, list[str], list[str]], None]
-    ) -> list[str]:
-        with self._editing:
-            index, present = self._state
-            new = _checked(documents)
-            ids = [document.id for document in new]
-            changed = index.copy()
-            edit(changed, ids, [document.text for document in new])
-            self._state = (changed, [*_without(present, ids), *new])
-            return ids
+        return self._index.insert_documents(_checked(documents), replace="any")
 
     def save(self, path: str | Path, options: Mapping[str, Any] | None = None) -> None:
         """Write index, documents and scorer to a folder, as a whole or not at all.
@@ -190,9 +157,8 @@ class LexicalRetriever:
             ConfigError: metadata that is not JSON, a scorer of the caller's own, or a folder that
                 holds something else.
         """
-        from prorank_plugins.lexical.persistence import save_index
+        from prorank_plugins.lexical.folders import save_index
 
-        index, documents = self._state
         kind = type(self.scorer)
         if _SCORERS.get(kind.__name__) is not kind:
             raise ConfigError(
@@ -200,7 +166,7 @@ class LexicalRetriever:
                 ".scorer after loading"
             )
         scorer = {"name": kind.__name__, **asdict(self.scorer)}  # type: ignore[call-overload]
-        save_index(Path(path), index, documents, {"scorer": scorer, "caller": dict(options or {})})
+        save_index(Path(path), self._index, {"scorer": scorer, "caller": dict(options or {})})
 
     @classmethod
     def load(cls, path: str | Path, mmap: bool = True, analyzer: Analyzer | None = None) -> LexicalRetriever:
@@ -212,33 +178,72 @@ class LexicalRetriever:
         cls, path: str | Path, mmap: bool = True, analyzer: Analyzer | None = None
     ) -> tuple[LexicalRetriever, dict[str, Any]]:
         """`load`, with the options given to `save`."""
-        from prorank_plugins.lexical.persistence import load_index
+        from prorank_plugins.lexical.folders import load_index
 
-        index, documents, options = load_index(Path(path), mmap, analyzer)
-        if documents is None:
+        return cls._of_saved(path, *load_index(Path(path), mmap, analyzer))
+
+    @classmethod
+    def open(cls, path: str | Path, mmap: bool = True, analyzer: Analyzer | None = None) -> LexicalRetriever:
+        """`load` a retriever for writing; see `LexicalIndex.open`. Use as a context manager or `close` it."""
+        return cls.open_with_options(path, mmap, analyzer)[0]
+
+    @classmethod
+    def open_with_options(
+        cls, path: str | Path, mmap: bool = True, analyzer: Analyzer | None = None
+    ) -> tuple[LexicalRetriever, dict[str, Any]]:
+        """`open`, with the options given to `save`."""
+        from prorank_plugins.lexical.folders import open_index
+
+        index, options = open_index(Path(path), mmap, analyzer)
+        try:
+            return cls._of_saved(path, index, options)
+        except BaseException:
+            index.close()
+            raise
+
+    @classmethod
+    def _of_saved(
+        cls, path: str | Path, index: LexicalIndex, options: Mapping[str, Any]
+    ) -> tuple[LexicalRetriever, dict[str, Any]]:
+        if not index.keeps_documents:
             raise IndexFormatError(f"{path} holds an index without documents; load it with LexicalIndex.load")
         caller = options.get("caller")
-        return cls(index, documents, _restore_scorer(options.get("scorer"), path)), dict(caller or {})
+        return cls.of_index(index, _restore_scorer(options.get("scorer"), path)), dict(caller or {})
+
+    def refresh(self) -> bool:
+        """Take over what a writer has added to the folder since a `load`; see `LexicalIndex.refresh`."""
+        return self._index.refresh()
+
+    def compact(self) -> None:
+        """Merge segments and forget unused terms; see `LexicalIndex.compact`."""
+        self._index.compact()
+
+    def close(self) -> None:
+        """Let others write to the folder; see `LexicalIndex.close`."""
+        self._index.close()
+
+    def __enter__(self) -> LexicalRetriever:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def copy(self) -> LexicalRetriever:
         """A retriever of its own with the same content; what is not edited is shared."""
-        return LexicalRetriever(*self._state, self.scorer)
+        return LexicalRetriever.of_index(self._index.copy(), self.scorer)
 
     __copy__ = copy
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"state": self._state, "scorer": self.scorer}
+        return {"index": self._index, "scorer": self.scorer}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(*state["state"], state["scorer"])  # type: ignore[misc]
+        self._index, self.scorer = state["index"], state["scorer"]
 
     def __repr__(self) -> str:
         return f"LexicalRetriever({len(self)} documents, scorer={self.scorer!r})"
-
-
-def _without(documents: Sequence[Document], ids: Iterable[str]) -> list[Document]:
-    gone = set(ids)
-    return [document for document in documents if document.id not in gone]
 
 
 def _checked(documents: Iterable[Document]) -> list[Document]:
@@ -251,13 +256,6 @@ def _checked(documents: Iterable[Document]) -> list[Document]:
             )
         kept.append(document.copy())
     return kept
-
-
-def _row_filter(wanted: DocumentFilter, documents: Sequence[Document]) -> IdFilter | NDArray[np.bool_]:
-    """Filters on metadata as a mask; the others as they are."""
-    if callable(wanted) or isinstance(wanted, Mapping):
-        return metadata_mask(wanted, [document.metadata for document in documents])
-    return wanted
 
 
 def _restore_scorer(saved: Any, path: str | Path) -> Scorer:

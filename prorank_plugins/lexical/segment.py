@@ -1,103 +1,298 @@
-"""One immutable state of an index: what a search reads from beginning to end."""
+"""Documents that were indexed together: immutable, at most 65,535, the unit of searching and of merging."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prorank_plugins.core.errors import UnknownIdError
-from prorank_plugins.lexical.postings import Postings, TermCounts, append, invert, keep_rows, read_only
-from prorank_plugins.lexical.queries import UNSEEN
-from prorank_plugins.lexical.statistics import CorpusStats, corpus_stats
-from prorank_plugins.lexical.vocabulary import Vocabulary
+from prorank_plugins.core.documents import Document
+from prorank_plugins.lexical.arrays import read_only
+from prorank_plugins.lexical.codes import Codebook, make_codebook
+from prorank_plugins.lexical.ids import NumberedIds
+from prorank_plugins.lexical.term_counts import TermCounts
+
+MOST_DOCS = 65_535
+"""Documents in a segment: their numbers take 16 bits, and a sum each fits the second-level cache."""
+
+MOST_POSTINGS = 8_388_608
+"""Postings in a segment of several documents: finding those of one document reads all of them."""
+
+ARRAYS = {
+    "lengths": np.int32, "terms": np.int32, "indptr": np.uint32, "docs": np.uint16, "codes": np.uint8,
+    "limits": np.float32, "code_freqs": np.int32, "large_places": np.uint32, "large_freqs": np.int32,
+    "best_codes": np.uint8,
+}  # fmt: skip
+"""The arrays of a segment and their types."""
 
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """Documents in order of insertion with their postings and statistics.
+    """Documents in order of insertion with their postings, grouped by term.
+
+    Term ``terms[t]`` owns the places ``indptr[t]:indptr[t + 1]``; documents ascend within a term.
 
     Attributes:
         ids: (n_docs,) the callers' keys.
         lengths: (n_docs,) |D| in tokens.
-        postings: over the terms that the vocabulary held at the time.
-        stats: of these documents.
-        vocabulary: numbers the terms; shared with later states and may have grown since.
+        terms: (n_terms,) the index's numbers of the terms that occur, ascending.
+        indptr: (n_terms + 1,) offsets into the two arrays below.
+        docs: (n_postings,) documents, numbered within the segment.
+        codes: (n_postings,) what stands for term frequency and length; see `prorank_plugins.lexical.codes`.
+        limits: (4, 256) ranges behind the codes.
+        code_freqs: (256,) the term frequency of a code, 0 where ``large_freqs`` tells.
+        large_places, large_freqs: (n_large,) ascending places, and the frequencies there that codes do not
+            tell.
+        best_codes: (n_terms, 4) a term's highest code, and those of its 10th, 100th, 1000th best posting.
+        documents: (n_docs,) what a retriever returns; None for an index that keeps no documents.
     """
 
     ids: Sequence[str]
     lengths: NDArray[np.int32]
-    postings: Postings
-    stats: CorpusStats
-    vocabulary: Vocabulary
+    terms: NDArray[np.int32]
+    indptr: NDArray[np.uint32]
+    docs: NDArray[np.uint16]
+    codes: NDArray[np.uint8]
+    limits: NDArray[np.float32]
+    code_freqs: NDArray[np.int32]
+    large_places: NDArray[np.uint32]
+    large_freqs: NDArray[np.int32]
+    best_codes: NDArray[np.uint8]
+    documents: Sequence[Document] | None = None
 
     @classmethod
-    def make(
-        cls, ids: Sequence[str], lengths: NDArray[np.int32], postings: Postings, vocabulary: Vocabulary
+    def build(
+        cls, ids: Sequence[str], counts: TermCounts, documents: Sequence[Document] | None = None
     ) -> Segment:
-        """A segment with its statistics computed."""
-        return cls(ids, read_only(lengths), postings, corpus_stats(postings, lengths), vocabulary)
+        """A segment of counted documents, at most `MOST_DOCS`.
 
-    @classmethod
-    def from_counts(cls, ids: Sequence[str], counts: TermCounts, vocabulary: Vocabulary) -> Segment:
-        """A segment of freshly analysed documents."""
-        return cls.make(ids, counts.lengths, invert(counts, len(vocabulary)), vocabulary)
-
-    @cached_property
-    def row_of(self) -> dict[str, int]:
-        """Row of each id. Built on first use: a search without an id filter does not need it."""
-        return {doc_id: row for row, doc_id in enumerate(self.ids)}
-
-    def rows_of(self, ids: Iterable[str]) -> list[int]:
-        """Rows of distinct ids.
-
-        Raises:
-            UnknownIdError: an id is not among the documents.
+        Args:
+            ids: (n_docs,) their keys.
+            counts: with the index's term numbers.
+            documents: (n_docs,) kept for the retriever.
         """
-        rows = []
-        for key in dict.fromkeys(ids):
-            row = self.row_of.get(key)
-            if row is None:
-                raise UnknownIdError(f"id {key!r} is not among the {len(self.ids)} documents of the index")
-            rows.append(row)
-        return rows
+        from prorank_plugins.lexical.kernels import building
+
+        terms, doc_freqs, numbers = _own_numbers(counts.terms)
+        lists = _Lists(doc_freqs, counts.lengths, counts.term_freqs)
+        lists.n_large = building.transpose(
+            read_only(numbers), read_only(counts.term_freqs), read_only(counts.n_distinct), *lists.arguments()
+        )
+        return lists.segment(ids, terms, documents)
+
+    @property
+    def n_docs(self) -> int:
+        """Documents, deleted ones included."""
+        return len(self.lengths)
+
+    def term_freqs(self) -> NDArray[np.int32]:
+        """(n_postings,) occurrences, at least 1."""
+        freqs = self.code_freqs[self.codes]
+        freqs[self.large_places] = self.large_freqs
+        return freqs
 
     @cached_property
-    def has_unused_terms(self) -> bool:
-        """Whether some term of the vocabulary is in no document any more."""
-        return not self.stats.doc_freqs.all()
+    def metadata(self) -> Sequence[Mapping[str, Any]]:
+        """(n_docs,) of the documents; read once, since filters ask for all of it."""
+        return [document.metadata for document in self.documents or ()]
 
-    def term_numbers(self, terms: Sequence[str]) -> NDArray[np.int64]:
-        """(n,) numbers of the terms that some document contains, `UNSEEN` for the others."""
-        numbers = np.fromiter(map(self.vocabulary.get, terms), np.int64, len(terms))
-        # A term may be newer than this state, or be left from documents since deleted.
-        if len(self.vocabulary) > self.postings.n_terms:
-            numbers[numbers >= self.postings.n_terms] = UNSEEN
-        if self.has_unused_terms:
-            numbers[self.stats.doc_freqs[numbers] == 0] = UNSEEN
-        return numbers
+    def span(self, term: int) -> slice:
+        """Places of a term's postings."""
+        at = int(np.searchsorted(self.terms, term))
+        if at == len(self.terms) or self.terms[at] != term:
+            return slice(0, 0)
+        return slice(int(self.indptr[at]), int(self.indptr[at + 1]))
 
-    def followed_by(self, ids: Sequence[str], counts: TermCounts) -> Segment:
-        """These documents, then the given ones, which were counted with the same vocabulary."""
-        added = invert(counts, len(self.vocabulary))
-        lengths = np.concatenate((self.lengths, counts.lengths))
-        postings = append(self.postings, added, len(self.ids))
-        return Segment.make([*self.ids, *ids], lengths, postings, self.vocabulary)
+    def freqs_at(self, places: NDArray[np.int64]) -> NDArray[np.int32]:
+        """(n,) occurrences behind the given ascending places."""
+        freqs = self.code_freqs[self.codes[places]]
+        if len(self.large_places):
+            at = np.searchsorted(self.large_places, places)
+            at[at == len(self.large_places)] = 0
+            told = self.large_places[at] == places
+            freqs[told] = self.large_freqs[at[told]]
+        return freqs
 
-    def without(self, rows: Sequence[int]) -> Segment:
-        """These documents but for the given rows, renumbered in order."""
-        kept = np.ones(len(self.ids), np.bool_)
-        kept[list(rows)] = False
-        ids = [doc_id for doc_id, stays in zip(self.ids, kept.tolist(), strict=True) if stays]
-        return Segment.make(ids, self.lengths[kept], keep_rows(self.postings, kept), self.vocabulary)
+    def of(self, term: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
+        """Documents and term frequencies of one term."""
+        span = self.span(term)
+        return self.docs[span], self.freqs_at(np.arange(span.start, span.stop))
 
-    def compacted(self) -> Segment:
-        """The same documents over a vocabulary without the terms that none of them contains."""
-        used = np.flatnonzero(self.stats.doc_freqs)
-        names = list(self.vocabulary)
-        indptr = read_only(np.append(self.postings.indptr[used], self.postings.indptr[-1]))
-        postings = Postings(indptr, self.postings.rows, self.postings.term_freqs)
-        return Segment.make(self.ids, self.lengths, postings, Vocabulary(names[i] for i in used))
+    def postings_of(self, chosen: Sequence[int]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Terms and term frequencies of some documents, one entry a posting."""
+        if len(chosen) == 1:
+            places = np.flatnonzero(self.docs == chosen[0])
+        else:
+            mask = np.zeros(self.n_docs, np.bool_)
+            mask[list(chosen)] = True
+            places = np.flatnonzero(mask[self.docs])
+        terms = self.terms[np.searchsorted(self.indptr, places, side="right") - 1]
+        return terms, self.freqs_at(places)
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {doc_id: doc for doc, doc_id in enumerate(self.ids)}
+
+    def find(self, id: Any) -> int:
+        """Number of the document with this id, -1 if there is none."""
+        if not isinstance(id, str):
+            return -1
+        find = getattr(self.ids, "find", None)
+        return self._row_of.get(id, -1) if find is None else int(find(id))
+
+    @cached_property
+    def record(self) -> NDArray[np.int64]:
+        """(16,) the segment as kernels see it: sizes, addresses of arrays, three places for `State`."""
+        addresses = [
+            getattr(self, name).ctypes.data
+            for name in ("terms", "indptr", "docs", "codes", "lengths", "limits", "code_freqs")
+        ]
+        large = [len(self.large_places), self.large_places.ctypes.data, self.large_freqs.ctypes.data]
+        sizes = [self.n_docs, len(self.terms)]
+        return np.array([*sizes, *addresses, *large, self.best_codes.ctypes.data, 0, 0, 0], np.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("ids", "documents", *ARRAYS)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Arrays come back from a pickle or a deep copy writable, which would be another type to numba.
+        for name, value in state.items():
+            object.__setattr__(self, name, read_only(value) if name in ARRAYS else value)
+
+
+class _Lists:
+    """Lists of postings while they are filled.
+
+    Args:
+        doc_freqs: (n_terms,) their lengths.
+        lengths: (n_docs,) of the documents.
+        term_freqs: (n_postings,) in any order.
+    """
+
+    def __init__(
+        self, doc_freqs: NDArray[np.int64], lengths: NDArray[np.int32], term_freqs: NDArray[np.int32]
+    ) -> None:
+        self._lengths = lengths
+        self._book: Codebook = make_codebook(lengths, int(term_freqs.max(initial=0)))
+        self._indptr = np.zeros(len(doc_freqs) + 1, np.uint32)
+        np.cumsum(doc_freqs, out=self._indptr[1:])
+        self._docs = np.empty(len(term_freqs), np.uint16)
+        self._codes = np.empty(len(term_freqs), np.uint8)
+        n_large = int(np.count_nonzero(term_freqs >= len(self._book.code_of)))
+        self._large = (np.empty(n_large, np.uint32), np.empty(n_large, np.int32))
+        self._next = self._indptr[:-1].copy()
+        self.n_large = 0
+
+    def arguments(self) -> tuple[NDArray[Any], ...]:
+        """What the kernels of `building` need of the lists."""
+        book = self._book
+        lists = (self._next, self._docs, self._codes, *self._large)
+        return (read_only(book.code_of), read_only(book.buckets), *lists)
+
+    def segment(
+        self, ids: Sequence[str], terms: NDArray[np.int32], documents: Sequence[Document] | None
+    ) -> Segment:
+        """The segment, when all lists are full."""
+        from prorank_plugins.lexical.kernels import building
+
+        places, freqs = self._large
+        order = np.argsort(places)
+        best = np.empty((len(terms), 4), np.uint8)
+        building.best_codes(read_only(self._indptr), read_only(self._codes), best)
+        return Segment(
+            ids=ids,
+            lengths=read_only(self._lengths),
+            terms=read_only(terms),
+            indptr=read_only(self._indptr),
+            docs=read_only(self._docs),
+            codes=read_only(self._codes),
+            limits=read_only(self._book.limits),
+            code_freqs=read_only(self._book.freqs),
+            large_places=read_only(places[order]),
+            large_freqs=read_only(freqs[order]),
+            best_codes=read_only(best),
+            documents=documents,
+        )
+
+
+def _own_numbers(
+    terms: NDArray[np.int32],
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
+    """The distinct terms, ascending, how often each occurs, and each entry's place among them."""
+    n_numbers = int(terms.max(initial=-1)) + 1
+    if len(terms) * 16 < n_numbers:
+        distinct, numbers, counts = np.unique(terms, return_inverse=True, return_counts=True)
+        return distinct, counts, numbers.astype(np.int32)
+    counts = np.bincount(terms, minlength=n_numbers)
+    distinct = np.flatnonzero(counts).astype(np.int32)
+    if len(distinct) == n_numbers:
+        return distinct, counts, terms
+    number_of = np.empty(n_numbers, np.int32)
+    number_of[distinct] = np.arange(len(distinct), dtype=np.int32)
+    return distinct, counts[distinct], number_of[terms]
+
+
+def named(
+    segments: Sequence[Segment], ids: Sequence[str], documents: Sequence[Document] | None
+) -> list[Segment]:
+    """The segments with the keys and the documents of theirs, which are given in one sequence for all."""
+    ends = np.cumsum([0, *(segment.n_docs for segment in segments)]).tolist()
+    return [
+        replace(
+            segment,
+            ids=_part(ids, start, stop),
+            documents=None if documents is None else documents[start:stop],
+        )
+        for segment, start, stop in zip(segments, ends, ends[1:], strict=False)
+    ]
+
+
+def _part(ids: Sequence[str], start: int, stop: int) -> Sequence[str]:
+    if isinstance(ids, NumberedIds):
+        return NumberedIds(ids.start + start, stop - start)
+    return ids[start:stop]
+
+
+def merge(
+    segments: Sequence[Segment],
+    deleted: Sequence[NDArray[np.bool_] | None],
+    ids: Sequence[str],
+    documents: Sequence[Document] | None,
+) -> Segment:
+    """One segment of the documents of several that are not deleted, in order.
+
+    Args:
+        segments: neighbours; at most `MOST_DOCS` documents stay.
+        deleted: (n_docs,) of each, None for no deletions.
+        ids: of the documents that stay.
+        documents: likewise; None for an index that keeps none.
+    """
+    from prorank_plugins.lexical.kernels import building
+
+    doc_freqs = np.zeros(max((int(s.terms[-1]) + 1 for s in segments if len(s.terms)), default=0), np.int64)
+    kept, new_docs, n_docs = [], [], 0
+    for segment, gone in zip(segments, deleted, strict=True):
+        stays = np.ones(segment.n_docs, np.bool_) if gone is None else ~gone
+        staying = stays[segment.docs]
+        before = np.zeros(len(staying) + 1, np.int64)
+        np.cumsum(staying, out=before[1:])
+        doc_freqs[segment.terms] += np.diff(before[segment.indptr])
+        kept.append((stays, segment.term_freqs()[staying]))
+        numbers = np.where(stays, np.cumsum(stays) - 1 + n_docs, -1).astype(np.int32)
+        new_docs.append(read_only(numbers))
+        n_docs += int(stays.sum())
+    terms = np.flatnonzero(doc_freqs).astype(np.int32)
+    number_of = np.full(len(doc_freqs), -1, np.int32)
+    number_of[terms] = np.arange(len(terms), dtype=np.int32)
+    lengths = np.concatenate([s.lengths[stays] for s, (stays, _) in zip(segments, kept, strict=True)])
+    lists = _Lists(doc_freqs[terms], lengths, np.concatenate([freqs for _, freqs in kept]))
+    for segment, numbers in zip(segments, new_docs, strict=True):
+        new_terms, freqs = read_only(number_of[segment.terms]), read_only(segment.term_freqs())
+        lists.n_large = building.append_lists(
+            new_terms, segment.indptr, segment.docs, freqs, numbers, *lists.arguments(), lists.n_large
+        )
+    return lists.segment(ids, terms, documents)

@@ -12,16 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prorank_plugins.core.errors import ConfigError
+from prorank_plugins.lexical.arrays import read_only
 from prorank_plugins.lexical.entropies import log_entropies_of_counts, log_entropy_terms
 from prorank_plugins.lexical.histograms import EditedHistogram, Histograms
-from prorank_plugins.lexical.postings import Postings, TermFreqs, read_only
 
 __all__ = [
     "CorpusStats",
     "TermStatistics",
-    "corpus_stats",
     "inverse_doc_freqs",
-    "log_entropies",
     "log_entropy_terms",
 ]
 
@@ -60,16 +58,6 @@ class CorpusStats:
         return inverse_doc_freqs(self.doc_freqs, self.n_docs)
 
 
-def corpus_stats(postings: Postings, lengths: NDArray[np.int32]) -> CorpusStats:
-    """Statistics of an index over documents of the given (n_docs,) lengths."""
-    return CorpusStats(
-        n_docs=len(lengths),
-        total_length=int(lengths.sum(dtype=np.int64)),
-        doc_freqs=read_only(postings.doc_freqs()),
-        log_entropies=read_only(log_entropies(postings)),
-    )
-
-
 def inverse_doc_freqs(doc_freqs: NDArray[np.int64], n_docs: int) -> NDArray[np.float64]:
     """Rarity of each term in nats: ``ln(1 + (N - df + 0.5) / (df + 0.5))``.
 
@@ -85,18 +73,6 @@ def inverse_doc_freqs(doc_freqs: NDArray[np.int64], n_docs: int) -> NDArray[np.f
     if doc_freqs.max(initial=0) > n_docs:
         raise ConfigError(f"doc_freqs reaches {doc_freqs.max()}, above n_docs={n_docs}")
     return np.log1p((n_docs - doc_freqs + 0.5) / (doc_freqs + 0.5))
-
-
-def log_entropies(postings: Postings) -> NDArray[np.float64]:
-    """(n_terms,) ln of the raw entropy of each term (BMX eq. 5), summed over its documents.
-
-    Summed by term frequency, in ascending order, from integer counts: the result does not depend on
-    the order of the documents.
-    """
-    terms = np.arange(postings.n_terms)
-    doc_freqs = postings.doc_freqs()
-    histograms = Histograms.of(np.repeat(terms, doc_freqs).astype(np.int32), postings.term_freqs)
-    return _log_entropies(doc_freqs, histograms.take(terms))
 
 
 def _log_entropies(doc_freqs: NDArray[np.int64], entries: _Entries) -> NDArray[np.float64]:
@@ -149,7 +125,7 @@ class TermStatistics:
         """(n_terms,) as in `CorpusStats`; changes show through."""
         return read_only(self._log_entropies[: self.n_terms])
 
-    def of(self, terms: NDArray[np.int64]) -> CorpusStats:
+    def of(self, terms: NDArray[np.int32] | NDArray[np.int64]) -> CorpusStats:
         """The present state for (n,) term numbers: entry ``i`` of its arrays belongs to ``terms[i]``.
 
         Numbers outside [0, n_terms) are taken for terms without documents.
@@ -165,7 +141,7 @@ class TermStatistics:
     def change(
         self,
         terms: NDArray[np.int32],
-        term_freqs: TermFreqs,
+        term_freqs: NDArray[Any],
         n_docs: int,
         total_length: int,
         sign: int,
@@ -190,7 +166,7 @@ class TermStatistics:
         self.n_docs += sign * n_docs
         self.total_length += sign * total_length
 
-    def _change_all(self, terms: NDArray[np.int32], term_freqs: TermFreqs, sign: int) -> None:
+    def _change_all(self, terms: NDArray[np.int32], term_freqs: NDArray[Any], sign: int) -> None:
         """`change` with arrays over all histograms."""
         occurrences = np.bincount(terms)
         distinct = np.flatnonzero(occurrences)
@@ -198,7 +174,7 @@ class TermStatistics:
         self._put(distinct, sign * occurrences[distinct], histograms.take(distinct))
         self._histograms, self._edited = histograms, {}
 
-    def _change_few(self, terms: NDArray[np.int32], term_freqs: TermFreqs, sign: int) -> None:
+    def _change_few(self, terms: NDArray[np.int32], term_freqs: NDArray[Any], sign: int) -> None:
         """`change` term by term."""
         distinct, occurrences = np.unique(terms.astype(np.int64), return_counts=True)
         starts, ends = self._histograms.ranges(distinct)
@@ -301,9 +277,15 @@ class TermStatistics:
 
     @classmethod
     def from_arrays(
-        cls, arrays: Mapping[str, NDArray[Any]], n_docs: int, total_length: int
+        cls, arrays: Mapping[str, NDArray[Any]], n_docs: int, total_length: int, check: bool = True
     ) -> TermStatistics:
         """Statistics over arrays that `arrays` gave, which may be mapped and are not written to.
+
+        Args:
+            arrays: by name.
+            n_docs: documents.
+            total_length: the sum of their |D|.
+            check: read the arrays and see whether they agree; if not now, call `check` before use.
 
         Raises:
             ValueError: what does not fit together, for a message about the file.
@@ -318,10 +300,16 @@ class TermStatistics:
         statistics._histograms = Histograms(
             arrays["repeat_terms"], arrays["repeat_term_freqs"], arrays["repeat_counts"]
         )
-        statistics._check()
+        if check:
+            statistics.check()
         return statistics
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """See whether arrays that were read from a file agree.
+
+        Raises:
+            ValueError: what does not fit together.
+        """
         doc_freqs, log_entropies = self._doc_freqs, self._log_entropies
         if self.n_docs < 0 or self.total_length < 0:
             raise ValueError(f"there are {self.n_docs} documents of {self.total_length} tokens")

@@ -7,50 +7,85 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
+from prorank_plugins.lexical.arrays import read_only
+from prorank_plugins.lexical.exhaustive import score_all
+from prorank_plugins.lexical.filters import ALL_ROWS
 from prorank_plugins.lexical.hits import Hits
 from prorank_plugins.lexical.planning import PlannedQueries
-from prorank_plugins.lexical.segment import Segment
 
 _THREAD = threading.local()
 
+# Up to so many result slots of a call, each hit keeps a view of them instead of a copy.
+_SHARED_SLOTS = 1 << 14
 
-def _scratch_of_thread() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Working memory of `kernels.top_k`, kept because fresh pages cost more than a small search."""
+
+def _scratch_of_thread() -> NDArray[np.int64]:
+    """Working memory of `searching.search`, kept because fresh pages cost more than a small search."""
     try:
-        return _THREAD.scratch  # type: ignore[no-any-return]
+        return _THREAD.scratch[1]  # type: ignore[no-any-return]
     except AttributeError:
-        from prorank_plugins.lexical import kernels
+        from prorank_plugins.lexical.kernels import searching
 
-        _THREAD.scratch = kernels.make_scratch()
-        return _THREAD.scratch  # type: ignore[no-any-return]
+        _THREAD.scratch = searching.make_scratch()
+        return _THREAD.scratch[1]  # type: ignore[no-any-return]
 
 
-def best_documents(
-    segment: Segment,
-    norms: NDArray[np.float64],
-    allowed: NDArray[np.bool_],
-    planned: PlannedQueries,
-    span: slice,
-    k: int,
-) -> list[Hits]:
-    """The best ``k`` documents of the queries in ``span``."""
-    from prorank_plugins.lexical import kernels
+def best_documents(planned: PlannedQueries, allowed: NDArray[np.bool_], span: slice, k: int) -> list[Hits]:
+    """The best ``k`` documents of the queries in ``span``.
+
+    Args:
+        planned: queries and the state they were planned for.
+        allowed: (n_rows,) the filter, or `ALL_ROWS`.
+        span: the queries.
+        k: at least 1.
+    """
+    from prorank_plugins.lexical.kernels import searching
 
     n_queries = span.stop - span.start
-    scores = np.empty((n_queries, k), np.float64)
+    scores = np.zeros((n_queries, k), np.float64)
     rows = np.empty((n_queries, k), np.int64)
     sizes = np.zeros(n_queries, np.int64)
-    postings, plan = segment.postings, planned.plan
-    kernels.top_k(
-        postings.indptr, postings.rows, postings.term_freqs, norms, allowed,
-        planned.ends[span.start : span.stop + 1], plan.terms, plan.groups, plan.counts,
-        plan.weights, plan.offsets, plan.floors, plan.bonuses,
-        k, *_scratch_of_thread(), scores, rows, sizes,
-    )  # fmt: skip
-    ids = segment.ids
+    room = np.empty(3 * k + 2048 if k > searching.FEW_ENTRIES else 0, np.int64)
+    ends = planned.ends[span.start : span.stop + 1]
+    state, plan = planned.state, planned.scored
+    if len(plan.terms) <= searching.MOST_ROWS or (ends[1:] - ends[:-1]).max() <= searching.MOST_ROWS:
+        mask = 0 if allowed is ALL_ROWS else allowed.ctypes.data
+        searching.search(
+            state.table, ends, planned.numbers, read_only(plan.groups), plan.numbers, planned.slope, mask,
+            _scratch_of_thread(), scores, rows, sizes, room,
+        )  # fmt: skip
+    else:
+        for q in range(n_queries):
+            _best_of_all(
+                planned, allowed, slice(int(ends[q]), int(ends[q + 1])), scores[q], rows[q], sizes[q:]
+            )
+    final, shared = scores.astype(np.float32), scores.size <= _SHARED_SLOTS
     hits = []
-    for i, (size, scale) in enumerate(zip(sizes.tolist(), planned.scales[span].tolist(), strict=True)):
-        best = rows[i, :size].copy()
-        final = (scores[i, :size] * scale).astype(np.float32)
-        hits.append(Hits([ids[row] for row in best.tolist()], final, best))
+    for i, size in enumerate(sizes.tolist()):
+        best, scored = rows[i, :size], final[i, :size]
+        hits.append(
+            Hits.of_state(state, scored if shared else scored.copy(), best if shared else best.copy())
+        )
     return hits
+
+
+def _best_of_all(
+    planned: PlannedQueries,
+    allowed: NDArray[np.bool_],
+    plan_rows: slice,
+    scores: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    size: NDArray[np.int64],
+) -> None:
+    """What the kernel does, for one query with more terms than it takes."""
+    state = planned.state
+    all_scores = score_all(planned.scored, planned.numbers, plan_rows, state, planned.slope)
+    if allowed is not ALL_ROWS:
+        all_scores[~allowed] = 0.0
+    if (live := state.live_rows) is not None:
+        gone = np.ones(state.n_rows, np.bool_)
+        gone[live] = False
+        all_scores[gone] = 0.0
+    found = np.flatnonzero(all_scores > 0.0)
+    best = found[np.argsort(-all_scores[found], kind="stable")][: len(scores)]
+    scores[: len(best)], rows[: len(best)], size[0] = all_scores[best], best, len(best)

@@ -68,6 +68,11 @@ class Vocabulary:
     def __reduce__(self) -> tuple[type[Vocabulary], tuple[list[str], StringNumbers | None]]:
         return Vocabulary, (list(self._numbers.added), self._numbers.saved)
 
+    @property
+    def saved(self) -> StringNumbers | None:
+        """The first terms, as they lie in a file."""
+        return self._numbers.saved
+
     def __len__(self) -> int:
         return self._numbers.n_saved + len(self._numbers.added)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from prorank_plugins.lexical.analysis import AnalyzerLike, as_analyzer
 from prorank_plugins.lexical.filters import metadata_mask
 from prorank_plugins.lexical.retriever import LexicalRetriever
 from prorank_plugins.lexical.scorers.plan import Scorer
+from prorank_plugins.lexical.state import State
 from prorank_plugins.llama_index.filters import predicate
 from prorank_plugins.llama_index.nodes import (
     NODE,
@@ -90,11 +90,9 @@ class BMXRetriever(BaseRetriever):
                 f"engine must be a LexicalRetriever, found {type(engine).__name__}; "
                 "BMXRetriever.from_defaults takes nodes, a docstore or an index"
             )
-        # Edits replace the engine by a changed copy, so that a search sees all of an edit or nothing.
         self._engine = copy(engine)
         self.similarity_top_k = similarity_top_k
         self.filters = filters
-        self._editing = threading.Lock()
         self._mask: tuple[object, str, NDArray[np.bool_]] | None = None
         super().__init__(callback_manager, object_map=object_map, objects=objects, verbose=verbose)
 
@@ -182,8 +180,8 @@ class BMXRetriever(BaseRetriever):
         return await asyncio.to_thread(self._search, query_bundle.query_str)
 
     def _search(self, query: str) -> list[NodeWithScore]:
-        engine = self._engine
-        hits = engine.retrieve(query, self.similarity_top_k, self._allowed(engine))
+        allowed = None if self.filters is None else _NodeFilter(self, self.filters)
+        hits = self._engine.retrieve(query, self.similarity_top_k, allowed)
         return [NodeWithScore(node=self._result(hit.document), score=hit.score) for hit in hits]
 
     def _result(self, document: Document) -> BaseNode:
@@ -197,12 +195,9 @@ class BMXRetriever(BaseRetriever):
                 node.obj = copied(target)
         return node
 
-    def _allowed(self, engine: LexicalRetriever) -> NDArray[np.bool_] | None:
+    def _allowed(self, filters: MetadataFilters, documents: Sequence[Document]) -> NDArray[np.bool_]:
         """(n_docs,) mask of the nodes that pass the filters, remembered until either changes."""
-        filters, documents, known = self.filters, engine.documents, self._mask
-        if filters is None:
-            return None
-        wanted = filters.model_dump_json()
+        wanted, known = filters.model_dump_json(), self._mask
         if known is None or known[0] is not documents or known[1] != wanted:
             mask = metadata_mask(predicate(filters), [_filterable(document) for document in documents])
             known = self._mask = (documents, wanted, mask)
@@ -216,19 +211,11 @@ class BMXRetriever(BaseRetriever):
         Raises:
             ConfigError: an item that is no node; nothing is added then.
         """
-        documents = documents_of(nodes)
-        with self._editing:
-            edited = copy(self._engine)
-            ids = edited.upsert(documents)
-            self._engine = edited
-        return ids
+        return self._engine.upsert(documents_of(nodes))
 
     def delete_nodes(self, node_ids: Iterable[str]) -> None:
         """Remove nodes. Ids that are not there are passed over."""
-        with self._editing:
-            edited = copy(self._engine)
-            edited.delete(node_ids, missing_ok=True)
-            self._engine = edited
+        self._engine.delete(node_ids, missing_ok=True)
 
     async def aadd_nodes(self, nodes: Iterable[BaseNode]) -> list[str]:
         """`add_nodes`, in a thread."""
@@ -250,7 +237,7 @@ class BMXRetriever(BaseRetriever):
             ConfigError: a node that JSON cannot give back as it was, a scorer of the caller's own, or a
                 folder with other content.
         """
-        engine = self._engine
+        engine = copy(self._engine)
         nodes = [node_of(document) for document in engine.documents]
         objects = {key for key, value in self.object_map.items() if value is not None}
         objects |= {node.index_id for node in nodes if isinstance(node, IndexNode) and is_object(node.obj)}
@@ -321,12 +308,12 @@ class BMXRetriever(BaseRetriever):
 
     def __getstate__(self) -> dict[str, Any]:
         # Callback handlers hold connections and open traces, which stay with the process.
-        left = ("_editing", "_mask", "callback_manager")
+        left = ("_mask", "callback_manager")
         return {name: value for name, value in self.__dict__.items() if name not in left}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update({"callback_manager": CallbackManager(), **state})
-        self._editing, self._mask = threading.Lock(), None
+        self._mask = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BMXRetriever:
         memo[id(self._engine)] = copy(self._engine)
@@ -341,6 +328,17 @@ class BMXRetriever(BaseRetriever):
 
     def __repr__(self) -> str:
         return f"BMXRetriever({len(self._engine)} nodes, similarity_top_k={self.similarity_top_k})"
+
+
+class _NodeFilter:
+    """Metadata filters for the nodes that an engine holds at the moment of a search."""
+
+    def __init__(self, retriever: BMXRetriever, filters: MetadataFilters) -> None:
+        self._retriever, self._filters = retriever, filters
+
+    def mask(self, state: State) -> NDArray[np.bool_]:
+        """(n_docs,) the nodes that pass."""
+        return self._retriever._allowed(self._filters, state.documents)
 
 
 def _nodes_in(docstore: BaseDocumentStore) -> Iterable[BaseNode]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from prorank_plugins.lexical.kernels import _kernel
+from prorank_plugins.lexical.kernels.compiling import kernel
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
@@ -26,7 +26,7 @@ _RUN_NUMBER = np.uint64(0xFFFFFFFF)
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
-@_kernel
+@kernel()
 def _word(buffer: NDArray[np.uint8], at: np.uint64) -> np.uint64:
     """Eight bytes, the first one lowest; compiles to one load."""
     word: np.uint64 = (
@@ -42,7 +42,7 @@ def _word(buffer: NDArray[np.uint8], at: np.uint64) -> np.uint64:
     return word
 
 
-@_kernel
+@kernel()
 def _home(key: np.uint64, last_slot: np.uint64) -> np.uint64:
     """The slot where the search for a key begins."""
     mixed = (key ^ (key >> np.uint64(32))) * _SPREAD
@@ -50,7 +50,7 @@ def _home(key: np.uint64, last_slot: np.uint64) -> np.uint64:
     return slot
 
 
-@_kernel
+@kernel()
 def number_runs(
     buffer: NDArray[np.uint8],
     state: NDArray[np.int64],
@@ -134,7 +134,7 @@ def number_runs(
     state[3] = used
 
 
-@_kernel
+@kernel()
 def move_slots(old: NDArray[np.uint64], new: NDArray[np.uint64]) -> None:
     """Put the entries of a table into a larger one, which is all zeros."""
     last_slot = np.uint64(new.size // 2 - 1)
@@ -148,7 +148,7 @@ def move_slots(old: NDArray[np.uint64], new: NDArray[np.uint64]) -> None:
             new[slot * _TWO + _ONE] = old[at * _TWO + _ONE]
 
 
-@_kernel
+@kernel()
 def spell_out(
     runs: NDArray[np.int32],
     indptr: NDArray[np.int64],
@@ -182,7 +182,7 @@ def spell_out(
     return int(n_terms)
 
 
-@_kernel
+@kernel()
 def count_terms(
     tokens: NDArray[np.int32],
     lengths: NDArray[np.int32],

@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from prorank_plugins.lexical.arrays import read_only
 from prorank_plugins.lexical.queries import QueryTerms
-from prorank_plugins.lexical.scorers.plan import ROUNDING, ScorePlan, check_choice, check_parameter
+from prorank_plugins.lexical.scorers.plan import ROUNDING, PlanRoom, ScorePlan, check_choice, check_parameter
 from prorank_plugins.lexical.statistics import CorpusStats
 
 
@@ -46,22 +47,14 @@ class BM25:
 
     def plan(self, query: QueryTerms, stats: CorpusStats) -> ScorePlan:
         """The formula above as a `ScorePlan`; see there."""
-        query = query.known()
-        zeros = np.zeros(len(query.ids))
-        idfs = stats.idfs[query.ids]
-        return ScorePlan(
-            terms=query.ids,
-            groups=query.groups,
-            counts=query.counts,
-            weights=query.counts * query.weights * idfs * (self.k1 + 1.0),
-            offsets=np.full(len(query.ids), self.k1 * (1.0 - self.b)),
-            floors=zeros,
-            bonuses=zeros,
-            idfs=idfs,
-            entropies=zeros,
-            query_lengths=query.totals(query.counts),
-            slope=self.k1 * self.b,
-        )
+        from prorank_plugins.lexical.kernels.plans import plan_bm25
+
+        room = PlanRoom.of(query)
+        n_rows = plan_bm25(
+            read_only(query.ids), read_only(query.groups), read_only(stats.doc_freqs),
+            read_only(query.counts), read_only(query.weights), stats.n_docs, self.k1, self.b, *room,
+        )  # fmt: skip
+        return room.plan(n_rows, self.k1 * self.b)
 
     def score_max(self, query: QueryTerms, stats: CorpusStats) -> NDArray[np.float64] | None:
         """``Σ_i idf_i · (k1 + 1)`` for ``normalize="bound"``, else None."""

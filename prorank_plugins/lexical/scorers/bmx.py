@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from prorank_plugins.lexical.arrays import read_only
 from prorank_plugins.lexical.queries import UNSEEN, QueryTerms
-from prorank_plugins.lexical.scorers.plan import ROUNDING, ScorePlan, check_choice, check_parameter
+from prorank_plugins.lexical.scorers.plan import ROUNDING, PlanRoom, ScorePlan, check_choice, check_parameter
 from prorank_plugins.lexical.statistics import CorpusStats, inverse_doc_freqs
 
 
@@ -80,32 +81,17 @@ class BMX:
         The similarity term becomes a ``bonus`` times the number of matches for the reference. For the
         paper, ``Σ_i β·E_i·|M|/m`` is ``β·Ē`` for each match: a ``floor``, so that the score is a plain sum.
         """
-        alpha, beta = self.alpha_of(stats), self.beta_of(stats)
-        counted = self._counted(query)
-        lengths = counted.totals(counted.counts)
-        entropies = normalised_entropies(counted, stats)
-        # A group without tokens has no rows, so what its m is taken for does not matter.
-        mean_entropies = counted.totals(counted.counts * entropies) / np.maximum(lengths, 1.0)
-        known = counted.known()
-        if known is not counted:
-            entropies = entropies[counted.ids != UNSEEN]
-        idfs = stats.idfs[known.ids]
-        similarities = beta * known.counts * known.weights * entropies / lengths[known.groups]
-        zeros = np.zeros(len(known.ids))
-        paper = self.variant == "paper"
-        return ScorePlan(
-            terms=known.ids,
-            groups=known.groups,
-            counts=known.counts,
-            weights=known.counts * known.weights * idfs * (alpha + 1.0),
-            offsets=alpha * mean_entropies[known.groups],
-            floors=known.counts * known.totals(similarities)[known.groups] if paper else zeros,
-            bonuses=zeros if paper else similarities,
-            idfs=idfs,
-            entropies=entropies,
-            query_lengths=lengths,
-            slope=alpha,
-        )
+        from prorank_plugins.lexical.kernels.plans import plan_bmx
+
+        if self.repeats == "merge":
+            query = query.merged()
+        alpha, room = self.alpha_of(stats), PlanRoom.of(query)
+        n_rows = plan_bmx(
+            read_only(query.ids), read_only(query.groups), read_only(stats.doc_freqs),
+            read_only(stats.log_entropies), read_only(query.counts), read_only(query.weights),
+            stats.n_docs, alpha, self.beta_of(stats), self.variant == "paper", *room,
+        )  # fmt: skip
+        return room.plan(n_rows, alpha)
 
     def score_max(self, query: QueryTerms, stats: CorpusStats) -> NDArray[np.float64] | None:
         """What ``normalize`` divides by; see the class."""

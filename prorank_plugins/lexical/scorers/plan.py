@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import cached_property
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prorank_plugins.core.errors import ConfigError
+from prorank_plugins.lexical.arrays import read_only
 from prorank_plugins.lexical.queries import QueryTerms
 from prorank_plugins.lexical.statistics import CorpusStats
 
@@ -51,12 +53,52 @@ class ScorePlan:
     query_lengths: NDArray[np.float64]
     slope: float
 
+    @cached_property
+    def numbers(self) -> NDArray[np.float64]:
+        """(q, 5) counts, weights, offsets, floors and bonuses, row by row as the kernels read them."""
+        columns = (self.counts, self.weights, self.offsets, self.floors, self.bonuses)
+        return read_only(np.ascontiguousarray(np.stack(columns, axis=1), np.float64))
+
     def weighted(self, group_weights: NDArray[np.float64]) -> ScorePlan:
         """The plan whose scores count each group with its weight, (n_groups,)."""
         factors = group_weights[self.groups]
         return replace(
             self, weights=self.weights * factors, floors=self.floors * factors, bonuses=self.bonuses * factors
         )
+
+
+class PlanRoom(NamedTuple):
+    """What the kernels of `prorank_plugins.lexical.kernels.plans` fill in.
+
+    Attributes:
+        integers: (2, q) term numbers and groups.
+        numbers: (q, 5) as in `ScorePlan`.
+        shown: (2, q) inverse document frequencies and entropies.
+        lengths: (n_groups,) m.
+    """
+
+    integers: NDArray[np.int64]
+    numbers: NDArray[np.float64]
+    shown: NDArray[np.float64]
+    lengths: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, query: QueryTerms) -> PlanRoom:
+        """Room for all rows of the queries."""
+        n = len(query.ids)
+        return cls(np.empty((2, n), np.int64), np.empty((n, 5)), np.empty((2, n)), np.zeros(query.n_groups))
+
+    def plan(self, n_rows: int, slope: float) -> ScorePlan:
+        """The plan of the rows that were filled in."""
+        terms, groups = self.integers[:, :n_rows]
+        idfs, entropies = self.shown[:, :n_rows]
+        numbers = read_only(self.numbers[:n_rows])
+        counts, weights, offsets, floors, bonuses = numbers.T
+        plan = ScorePlan(
+            terms, groups, counts, weights, offsets, floors, bonuses, idfs, entropies, self.lengths, slope
+        )
+        plan.__dict__["numbers"] = numbers
+        return plan
 
 
 class Scorer(Protocol):

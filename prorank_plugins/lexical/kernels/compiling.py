@@ -1,0 +1,73 @@
+"""How loops are compiled, and how they reach memory that Python hands over as addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+_UNBOUNDED = 1 << 60
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+
+def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function; keep the machine code on disk where there is a place for it.
+
+    Args:
+        signatures: the types it is compiled for at once; without any, it is compiled when first called.
+    """
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        given = (list(signatures),) if signatures else ()
+        njit: Any = numba.njit
+        try:
+            return njit(*given, cache=True, **_OPTIONS)(function)
+        except RuntimeError:
+            # Neither the package's folder nor the user's cache can be written to, as in a sealed container.
+            return njit(*given, **_OPTIONS)(function)
+
+    return compiled
+
+
+@intrinsic
+def _view(typing_context: Any, address: Any, dtype: Any) -> Any:
+    kind = types.Array(dtype.dtype, 1, "C")
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(kind)(context, builder)
+        step = context.get_constant(types.intp, np.dtype(str(dtype.dtype)).itemsize)
+        data = builder.inttoptr(arguments[0], array.data.type)
+        length = context.get_constant(types.intp, _UNBOUNDED)
+        fill: Any = arrayobj.populate_array
+        fill(array, data=data, shape=[length], strides=[step], itemsize=step, meminfo=None)
+        return array._getvalue()
+
+    return kind(address, dtype), generate
+
+
+@intrinsic
+def _address(typing_context: Any, array: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        return builder.ptrtoint(data, context.get_value_type(types.int64))
+
+    return types.int64(array), generate
+
+
+# The type checker is told what numba makes of the two.
+
+view: Any = _view
+"""``view(address, dtype)``: memory that somebody else owns as an array of unknown length.
+
+An index is a list of segments, each with a dozen arrays. A table of their addresses costs one argument,
+where numba would unpack every array on every call, and hand its parts on to every function called.
+``numba.carray`` does the same and takes twice as long to compile.
+"""
+
+address: Any = _address
+"""The int64 address of an array's data; ``array.ctypes.data`` is a second of compilation."""
