@@ -200,7 +200,7 @@ def test_saved_terms_make_no_difference(saved, new, asked):
         assert [vocabulary.term(number) for number in range(len(names))] == names
         expected = [known.get(term, -1) for term in asked]
         assert [vocabulary.get(term) for term in asked] == expected
-        assert vocabulary.get_all(iter(asked), len(asked)).tolist() == expected
+        assert vocabulary.get_all(iter(asked)).tolist() == expected
         assert len(vocabulary) == len(names)
         grown = {**known}
         for term in asked:
@@ -226,7 +226,7 @@ def test_each_distinct_term_is_looked_up_among_the_saved_ones_once(monkeypatch):
 def test_asking_for_unknown_terms_leaves_nothing_behind():
     vocabulary = Vocabulary(["c"], table(["a", "b"]))
     before = sys.getsizeof(vocabulary._numbers)
-    assert set(vocabulary.get_all(map(str, range(5000)), 5000).tolist()) == {-1}
+    assert set(vocabulary.get_all(map(str, range(5000))).tolist()) == {-1}
     assert len(vocabulary) == 3
     assert sys.getsizeof(vocabulary._numbers) == before
 

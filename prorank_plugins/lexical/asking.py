@@ -36,6 +36,13 @@ class Asked:
     n_queries: int
 
     @property
+    def longest(self) -> int:
+        """Tokens of the longest group."""
+        if len(self.ends) == 2:
+            return self.ends[1]
+        return max(map(int.__sub__, self.ends[1:], self.ends), default=0)
+
+    @property
     def n_groups(self) -> int:
         """Groups, those without a token included."""
         return len(self.ends) - 1

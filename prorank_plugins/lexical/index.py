@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from prorank_plugins.core.documents import Document
 from prorank_plugins.core.errors import ConfigError
 from prorank_plugins.lexical.analysis import Analyzer, AnalyzerLike, as_analyzer
 from prorank_plugins.lexical.arguments import check_k, check_threads, id_list, new_ids
-from prorank_plugins.lexical.asking import Asked
+from prorank_plugins.lexical.asking import Asked, ask
 from prorank_plugins.lexical.content import Content, Edit
 from prorank_plugins.lexical.counting import TermCounter, Text
 from prorank_plugins.lexical.exhaustive import score_all
@@ -25,14 +25,17 @@ from prorank_plugins.lexical.filters import DocumentFilter, row_mask
 from prorank_plugins.lexical.hits import Hits
 from prorank_plugins.lexical.lookup import Seen, look_up
 from prorank_plugins.lexical.merging import merge_small
-from prorank_plugins.lexical.planning import plan_queries
+from prorank_plugins.lexical.planning import PlannedQueries, plan_queries
 from prorank_plugins.lexical.progress import progress_bar
 from prorank_plugins.lexical.queries import Query, WeightedQuery
+from prorank_plugins.lexical.quick import can_be_quick, plan_quickly
+from prorank_plugins.lexical.ready import Ready
+from prorank_plugins.lexical.scorers.bm25 import BM25
 from prorank_plugins.lexical.scorers.bmx import BMX
 from prorank_plugins.lexical.scorers.plan import Scorer
 from prorank_plugins.lexical.segment import Segment, named
 from prorank_plugins.lexical.state import Ids
-from prorank_plugins.lexical.topk import best_documents
+from prorank_plugins.lexical.topk import MOST_TERMS, best_documents
 
 if TYPE_CHECKING:
     from prorank_plugins.lexical.durable import Home
@@ -42,7 +45,10 @@ Replace: TypeAlias = Literal["none", "any", "all"]
 _DEFAULT_SCORER = BMX()
 _DEFAULT_ANALYZER = Analyzer("en")
 
-# Queries handed to one kernel call, and the most result slots (16 bytes each) allocated for one.
+# Queries handed to one kernel call at least, where there are so many, and at most; the most result slots
+# (16 bytes each) allocated for one.
+_ONE = slice(0, 1)
+_FEW_QUERIES = 8
 _QUERIES_PER_CALL = 256
 _SLOTS_PER_CALL = 1 << 21
 
@@ -125,7 +131,11 @@ class LexicalIndex:
         Raises:
             ConfigError: an argument of the wrong type or range.
         """
-        return self.search_many([query], k, scorer, n_threads=1, filter=filter)[0]
+        k = check_k(k)
+        ready, planned = self._prepare(ask([query], self._analyzer), scorer)
+        allowed = row_mask(filter, ready.state)
+        k = min(k, ready.state.n_docs)
+        return best_documents(ready, allowed, _ONE, k, planned)[0] if k else Hits.none()
 
     def search_many(
         self,
@@ -149,19 +159,20 @@ class LexicalIndex:
         if isinstance(queries, (str, bytes, WeightedQuery)):
             raise ConfigError(f"queries must be an iterable of queries, found one {type(queries).__name__}")
         k, workers = check_k(k), check_threads(n_threads)
-        planned = plan_queries(queries, scorer, self._look_up, self._analyzer)
-        state = planned.state
+        ready, planned = self._prepare(ask(queries, self._analyzer), scorer)
+        state = ready.state
         allowed = row_mask(filter, state)
-        n_queries, k = planned.n_queries, min(k, state.n_docs)
+        n_queries, k = len(ready.ends) - 1, min(k, state.n_docs)
         if k == 0:
             return [Hits.none() for _ in range(n_queries)]
-        step = max(1, min(_QUERIES_PER_CALL, _SLOTS_PER_CALL // k))
+        share = max(_FEW_QUERIES, -(-n_queries // workers))
+        step = max(1, min(share, _QUERIES_PER_CALL, _SLOTS_PER_CALL // k))
         if n_queries <= step and not progress:
-            return best_documents(planned, allowed, slice(0, n_queries), k)
+            return best_documents(ready, allowed, slice(0, n_queries), k, planned)
 
         def run(start: int) -> list[Hits]:
             span = slice(start, min(start + step, n_queries))
-            return best_documents(planned, allowed, span, k)
+            return best_documents(ready, allowed, span, k, planned)
 
         starts = range(0, n_queries, step)
         with progress_bar(progress, "searching", "query", n_queries) as bar:
@@ -179,7 +190,7 @@ class LexicalIndex:
 
     def scores(self, query: Query | WeightedQuery, scorer: Scorer = _DEFAULT_SCORER) -> NDArray[np.float64]:
         """(n_docs,) exact score of every document in order of insertion, 0.0 where nothing matches."""
-        planned = plan_queries([query], scorer, self._look_up, self._analyzer)
+        planned = plan_queries(ask([query], self._analyzer), scorer, self._look_up)
         state = planned.state
         rows = slice(0, len(planned.numbers))
         scores = score_all(planned.scored, planned.numbers, rows, state, planned.slope)
@@ -196,8 +207,16 @@ class LexicalIndex:
         Raises:
             UnknownIdError: the index holds no such document.
         """
-        planned = plan_queries([query], scorer, self._look_up, self._analyzer)
+        planned = plan_queries(ask([query], self._analyzer), scorer, self._look_up)
         return explain_document(planned, planned.state.rows_of([id])[0], repr(scorer))
+
+    def _prepare(self, asked: Asked, scorer: Scorer) -> tuple[Ready, PlannedQueries | None]:
+        """Plans for the kernel; and for people where some query is too long for the kernel."""
+        if can_be_quick(asked, scorer):
+            with self._swapping:
+                return plan_quickly(asked, cast("BMX | BM25", scorer), self._content), None
+        planned = plan_queries(asked, scorer, self._look_up)
+        return planned.ready(), planned if planned.longest > MOST_TERMS else None
 
     def _look_up(self, asked: Asked) -> Seen:
         """What a plan needs to know of the index, all of one moment."""

@@ -16,7 +16,7 @@ from prorank_plugins.lexical.state import State
 from prorank_plugins.lexical.statistics import CorpusStats
 
 # A group with more tokens is gathered by a dict: the kernel compares each token with all before it.
-_LONG_GROUP = 64
+LONG_GROUP = 64
 
 
 class Seen(NamedTuple):
@@ -52,19 +52,19 @@ class _Chosen(Sequence[str]):
 
 def look_up(asked: Asked, content: Content) -> Seen:
     """Terms of queries with their statistics; the content must not change meanwhile."""
-    tokens = content.vocabulary.get_all(asked.tokens, len(asked.tokens))
-    _number_unknown(tokens, asked.tokens)
-    longest = max(map(int.__sub__, asked.ends[1:], asked.ends), default=0)
-    gather = _gather if asked.weights is None and longest <= _LONG_GROUP else _gather_by_dict
+    tokens = number_tokens(asked, content)
+    gather = _gather if asked.weights is None and asked.longest <= LONG_GROUP else _gather_by_dict
     return gather(asked, tokens, content)
 
 
-def _number_unknown(numbers: NDArray[np.int32], tokens: Sequence[str]) -> None:
-    """Give different unknown terms different negative numbers."""
+def number_tokens(asked: Asked, content: Content) -> NDArray[np.int32]:
+    """(n_tokens,) the index's numbers; different unknown terms have different negative ones."""
+    numbers, tokens = content.vocabulary.get_all(asked.tokens), asked.tokens
     if len(numbers) and numbers.min() < 0:
         unknown: dict[str, int] = {}
         for place in np.flatnonzero(numbers < 0).tolist():
             numbers[place] = unknown.setdefault(tokens[place], -1 - len(unknown))
+    return numbers
 
 
 def _gather(asked: Asked, tokens: NDArray[np.int32], content: Content) -> Seen:

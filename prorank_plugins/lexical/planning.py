@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prorank_plugins.lexical.analysis import Analyzer
 from prorank_plugins.lexical.arrays import read_only
-from prorank_plugins.lexical.asking import Asked, ask
+from prorank_plugins.lexical.asking import Asked
 from prorank_plugins.lexical.exhaustive import length_slope
 from prorank_plugins.lexical.lookup import Seen
-from prorank_plugins.lexical.queries import Query, QueryTerms, WeightedQuery
+from prorank_plugins.lexical.queries import QueryTerms
+from prorank_plugins.lexical.ready import Ready
 from prorank_plugins.lexical.scorers.plan import ScorePlan, Scorer
 from prorank_plugins.lexical.state import State
 from prorank_plugins.lexical.statistics import CorpusStats
@@ -46,34 +46,29 @@ class PlannedQueries:
     stats: CorpusStats
     slope: float
 
+    def ready(self) -> Ready:
+        """For the kernel."""
+        scored, groups = self.scored, read_only(self.scored.groups)
+        return Ready(self.state, self.ends, self.numbers, groups, scored.numbers, self.slope)
+
     @property
-    def n_queries(self) -> int:
-        """Queries, those without a term included."""
-        return len(self.ends) - 1
+    def longest(self) -> int:
+        """Rows of the longest query."""
+        return int((self.ends[1:] - self.ends[:-1]).max(initial=0))
 
     def scale(self, query: int) -> float:
         """What a query's scores are multiplied by."""
         return 1.0 if self.scales is None else float(self.scales[query])
 
 
-def plan_queries(
-    queries: Iterable[Query | WeightedQuery],
-    scorer: Scorer,
-    look_up: Callable[[Asked], Seen],
-    analyzer: Analyzer | None,
-) -> PlannedQueries:
-    """Analyse queries and let the scorer make a plan of them.
+def plan_queries(asked: Asked, scorer: Scorer, look_up: Callable[[Asked], Seen]) -> PlannedQueries:
+    """Let the scorer make a plan of queries.
 
     Args:
-        queries: as callers give them.
+        asked: the queries.
         scorer: folds statistics into plans.
         look_up: what the index knows of the queries' terms at one moment.
-        analyzer: of the index.
-
-    Raises:
-        ConfigError: a query of the wrong type.
     """
-    asked = ask(queries, analyzer)
     state, terms, numbers, stats = look_up(asked)
     plan = scorer.plan(terms, stats)
     if asked.factors is not None:

@@ -132,5 +132,5 @@ def check_query(query: Query, takes_text: bool) -> None:
             "this index was built from token lists (analyzer=None), so a query is a list of str; "
             f"found {type(query).__name__}"
         )
-    elif not all(isinstance(term, str) for term in query):
+    elif set(map(type, query)) - {str} and not all(isinstance(term, str) for term in query):
         raise ConfigError("a query given as terms must hold str only")

@@ -202,7 +202,7 @@ class _Lists:
         places, freqs = self._large
         order = np.argsort(places)
         best = np.empty((len(terms), 4), np.uint8)
-        building.best_codes(read_only(self._indptr), read_only(self._codes), best)
+        building.best_codes(read_only(self._indptr), read_only(self._codes), best, np.zeros(256, np.int64))
         return Segment(
             ids=ids,
             lengths=read_only(self._lengths),

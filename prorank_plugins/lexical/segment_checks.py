@@ -34,7 +34,7 @@ def check_segment(segment: Segment, n_terms: int) -> None:
     if segment.code_freqs.min(initial=0) < 0 or freqs.min(initial=1) < 1:
         raise ValueError("a term frequency is below 1")
     best = np.empty_like(segment.best_codes)
-    building.best_codes(indptr, segment.codes, best)
+    building.best_codes(indptr, segment.codes, best, np.zeros(256, np.int64))
     if not np.array_equal(best, segment.best_codes):
         raise ValueError("best_codes are not those of the lists")
     fault = building.first_fault(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,20 @@ __all__ = [
 _MANY_PAIRS = 20_000
 
 _Entries: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]"
+
+
+class Sizes(Protocol):
+    """How large a corpus is."""
+
+    @property
+    def n_docs(self) -> int:
+        """N."""
+        ...
+
+    @property
+    def average_length(self) -> float:
+        """Avgdl in tokens."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +128,11 @@ class TermStatistics:
         # Counts as of some time ago, never written to, and those of the terms whose counts changed since.
         self._histograms = Histograms.of(np.zeros(0, np.int32), np.zeros(0, np.int32))
         self._edited: dict[int, EditedHistogram] = {}
+
+    @property
+    def average_length(self) -> float:
+        """Avgdl in tokens, as `CorpusStats` has it."""
+        return self.total_length / self.n_docs if self.n_docs else 0.0
 
     @property
     def doc_freqs(self) -> NDArray[np.int32]:

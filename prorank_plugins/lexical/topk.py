@@ -7,13 +7,16 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from prorank_plugins.lexical.arrays import read_only
 from prorank_plugins.lexical.exhaustive import score_all
 from prorank_plugins.lexical.filters import ALL_ROWS
 from prorank_plugins.lexical.hits import Hits
 from prorank_plugins.lexical.planning import PlannedQueries
+from prorank_plugins.lexical.ready import Ready
 
 _THREAD = threading.local()
+
+MOST_TERMS = 4_000
+"""Distinct terms of a query, at most, for the kernel; longer ones are scored exhaustively."""
 
 # Up to so many result slots of a call, each hit keeps a view of them instead of a copy.
 _SHARED_SLOTS = 1 << 14
@@ -30,28 +33,30 @@ def _scratch_of_thread() -> NDArray[np.int64]:
         return _THREAD.scratch[1]  # type: ignore[no-any-return]
 
 
-def best_documents(planned: PlannedQueries, allowed: NDArray[np.bool_], span: slice, k: int) -> list[Hits]:
+def best_documents(
+    ready: Ready, allowed: NDArray[np.bool_], span: slice, k: int, planned: PlannedQueries | None = None
+) -> list[Hits]:
     """The best ``k`` documents of the queries in ``span``.
 
     Args:
-        planned: queries and the state they were planned for.
+        ready: queries and the state they were planned for.
         allowed: (n_rows,) the filter, or `ALL_ROWS`.
         span: the queries.
         k: at least 1.
+        planned: the same queries, if some of them have more terms than the kernel takes.
     """
     from prorank_plugins.lexical.kernels import searching
 
     n_queries = span.stop - span.start
-    scores = np.zeros((n_queries, k), np.float64)
+    scores = np.zeros((n_queries, k))
     rows = np.empty((n_queries, k), np.int64)
     sizes = np.zeros(n_queries, np.int64)
-    room = np.empty(3 * k + 2048 if k > searching.FEW_ENTRIES else 0, np.int64)
-    ends = planned.ends[span.start : span.stop + 1]
-    state, plan = planned.state, planned.scored
-    if len(plan.terms) <= searching.MOST_ROWS or (ends[1:] - ends[:-1]).max() <= searching.MOST_ROWS:
+    state, ends = ready.state, ready.ends[span.start : span.stop + 1]
+    if planned is None:
+        room = np.empty(3 * k + 2048 if k > searching.FEW_ENTRIES else 0, np.int64)
         mask = 0 if allowed is ALL_ROWS else allowed.ctypes.data
         searching.search(
-            state.table, ends, planned.numbers, read_only(plan.groups), plan.numbers, planned.slope, mask,
+            state.table, ends, ready.terms, ready.groups, ready.numbers, ready.slope, mask,
             _scratch_of_thread(), scores, rows, sizes, room,
         )  # fmt: skip
     else:

@@ -102,9 +102,16 @@ class Vocabulary:
         number = self._numbers.get(term)
         return self._numbers.find(term) if number is None else number
 
-    def get_all(self, terms: Iterable[str], n: int) -> NDArray[np.int32]:
-        """(n,) numbers of ``n`` terms, -1 for those without."""
-        return np.fromiter(map(self.get, terms), np.int32, n)
+    def get_all(self, terms: Iterable[str]) -> NDArray[np.int32]:
+        """(n,) numbers of the terms, -1 for those without."""
+        names = list(terms)
+        numbers: list[int | None] = list(map(self._numbers.get, names))
+        if None in numbers:
+            numbers = [
+                self.get(name) if number is None else number
+                for name, number in zip(names, numbers, strict=True)
+            ]
+        return np.array(numbers, np.int32)
 
     def term(self, number: int) -> str:
         """The term with this number.

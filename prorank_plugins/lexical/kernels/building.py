@@ -62,7 +62,7 @@ def transpose(
     return n_large
 
 
-@kernel(types.int64(_I32, _U32, _U16, _I32, _I32, _CODE_OF, _U8, *_LISTS, types.int64))
+@kernel()
 def append_lists(
     new_term: NDArray[np.int32],
     indptr: NDArray[np.uint32],
@@ -110,16 +110,24 @@ def append_lists(
     return n_large
 
 
-@kernel(types.void(_U32, _U8, types.uint8[:, ::1]))
-def best_codes(indptr: NDArray[np.uint32], codes: NDArray[np.uint8], best: NDArray[np.uint8]) -> None:
-    """The highest code of each list, and those of its 10th, 100th and 1000th best posting, else 0."""
-    histogram = np.zeros(256, np.int64)
+@kernel(types.void(_U32, _U8, types.uint8[:, ::1], types.int64[::1]))
+def best_codes(
+    indptr: NDArray[np.uint32],
+    codes: NDArray[np.uint8],
+    best: NDArray[np.uint8],
+    histogram: NDArray[np.int64],
+) -> None:
+    """The highest code of each list, and those of its 10th, 100th and 1000th best posting, else 0.
+
+    ``histogram`` is 256 zeros, and left so.
+    """
     for term in range(best.shape[0]):
         begin = indptr[term]
         end = indptr[term + 1]
         most = np.uint8(0)
         for at in range(begin, end):
-            most = max(most, codes[at])
+            if codes[at] > most:
+                most = codes[at]
         best[term, 0] = most
         best[term, 1] = best[term, 2] = best[term, 3] = 0
         if end - begin < 10:
@@ -139,9 +147,7 @@ def best_codes(indptr: NDArray[np.uint32], codes: NDArray[np.uint8], best: NDArr
             before += count
 
 
-@kernel(
-    types.int64(_U32, _U16, _U8, types.int32[::1], _I32, types.Array(types.float32, 2, "C", readonly=True))
-)
+@kernel()
 def first_fault(
     indptr: NDArray[np.uint32],
     docs: NDArray[np.uint16],

@@ -117,7 +117,8 @@ def plan_bmx(
         largest = -np.inf
         while end < ids.size and groups[end] == group:
             if ids[end] >= 0:
-                largest = max(largest, log_entropies[ids[end]])
+                if log_entropies[ids[end]] > largest:
+                    largest = log_entropies[ids[end]]
                 length += counts[end]
             elif paper:
                 length += counts[end]
@@ -129,7 +130,7 @@ def plan_bmx(
         for i in range(begin, end):
             if ids[i] >= 0:
                 mean += counts[i] * math.exp(log_entropies[ids[i]] - largest)
-        mean /= max(length, 1.0)
+        mean /= length if length > 1.0 else 1.0
         first = n_rows
         similarity = 0.0
         for i in range(begin, end):
@@ -193,4 +194,75 @@ def plan_bm25(
         numbers[n_rows, 3] = 0.0
         numbers[n_rows, 4] = 0.0
         n_rows += 1
+    return n_rows
+
+
+@kernel(
+    types.int64(
+        _I32, _I64, _I32, _F64, types.int64, types.int64, types.boolean, types.float64, types.float64,
+        types.boolean, types.int64[:, ::1], _NUMBERS, _LONGS,
+    )
+)  # fmt: skip
+def plan_tokens(
+    tokens: NDArray[np.int32],
+    ends: NDArray[np.int64],
+    doc_freqs: NDArray[np.int32],
+    log_entropies: NDArray[np.float64],
+    n_terms: int,
+    n_docs: int,
+    bm25: bool,
+    first: float,
+    second: float,
+    paper: bool,
+    integers: NDArray[np.int64],
+    numbers: NDArray[np.float64],
+    plan_ends: NDArray[np.int64],
+) -> int:
+    """`gather_rows` and then `plan_bmx` or `plan_bm25`, for queries that are a group each.
+
+    Args:
+        tokens: as for `gather_rows`.
+        ends: likewise.
+        doc_freqs: likewise.
+        log_entropies: likewise.
+        n_terms: likewise.
+        n_docs: N.
+        bm25: which scorer.
+        first: α or k1.
+        second: β or b.
+        paper: which reading of BMX.
+        integers: (2, n_tokens) written: term numbers and groups of the plan's rows.
+        numbers: (n_tokens, 5) written, as for `plan_bmx`.
+        plan_ends: (n_queries + 1,) written: where each query's rows begin.
+    """
+    n_queries = ends.size - 1
+    gathered = np.empty((5, tokens.size), np.int64)
+    floats = np.empty((4, tokens.size), np.float64)
+    for i in range(tokens.size):
+        floats[2, i] = 1.0
+    n = gather_rows(tokens, ends, doc_freqs, log_entropies, n_terms, gathered, floats)
+    lengths = floats[3] if n_queries <= tokens.size else np.empty(n_queries, np.float64)
+    for q in range(n_queries):
+        lengths[q] = 0.0
+    shown = np.empty((2, tokens.size), np.float64)
+    ids, groups, found = gathered[4, :n], gathered[2, :n], gathered[3, :n]
+    if bm25:
+        n_rows = plan_bm25(
+            ids, groups, found, floats[0, :n], floats[2, :n], n_docs, first, second, integers, numbers, shown,
+            lengths,
+        )  # fmt: skip
+    else:
+        n_rows = plan_bmx(
+            ids, groups, found, floats[1, :n], floats[0, :n], floats[2, :n], n_docs, first, second, paper,
+            integers, numbers, shown, lengths,
+        )  # fmt: skip
+    q = 0
+    for row in range(n_rows):
+        integers[0, row] = gathered[1, integers[0, row]]
+        while q <= integers[1, row]:
+            plan_ends[q] = row
+            q += 1
+    while q <= n_queries:
+        plan_ends[q] = n_rows
+        q += 1
     return n_rows

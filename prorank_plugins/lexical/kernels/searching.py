@@ -64,7 +64,7 @@ MOST_DOCS = 65_535
 # The largest sum of bounds; what is left of 16 bits takes up one unit of rounding for each term.
 _FULL = 60_000.0
 MOST_ROWS = 4_000
-"""Rows of a plan, at most, for the kernel; longer queries are scored exhaustively."""
+"""Rows of a query's plan, at most."""
 
 # Fewer postings than this in a segment are scored at once, without bounds.
 _FEW_POSTINGS = 256
@@ -242,7 +242,7 @@ def _locate(task_at: int, terms_at: int, first: int) -> int:
         term = terms[first + i]
         # Terms are numbered as they appear, so that in the first segment each stands at its own place.
         left = 0
-        right = min(n_terms, term + 1)
+        right = term + 1 if term < n_terms else n_terms
         if right > 0 and known[right - 1] == term:
             left = right - 1
         else:
@@ -310,13 +310,13 @@ def _find(docs_at: int, begin: int, end: int, doc: int, n_docs: int) -> int:
         while left + step < end and docs[left + step] < doc:
             left += step + 1
             step += step
-        right = min(end, left + step + 1)
+        right = left + step + 1 if left + step < end else end
     else:
         right = guess + 1
         while right - step > begin and docs[right - step] >= doc:
             right -= step
             step += step
-        left = max(begin, right - step)
+        left = right - step if right - step > begin else begin
     while left < right:
         middle = (left + right) >> 1
         if docs[middle] < doc:
@@ -517,7 +517,8 @@ def _fill_shares(task_at: int, slope: float) -> None:
         most = np.float32(0.0)
         if spans[3 * i + 1] > spans[3 * i]:
             for code in range(np.int64(best[4 * spans[3 * i + 2]]) + 1):
-                most = max(most, shares[N_CODES * i + code])
+                if shares[N_CODES * i + code] > most:
+                    most = shares[N_CODES * i + code]
         most_added[i] = plan[5 * i + WEIGHTS] * most
 
 
@@ -551,13 +552,15 @@ def _first_threshold(task_at: int, slope: float) -> float:
                 lower[code] = freq / (freq + slope32 * limits[3 * N_CODES + code] + offset)
         least = np.float32(1.0)
         for code in range(np.int64(best[4 * spans[3 * i + 2] + level]), N_CODES):
-            least = min(least, lower[code])
+            if lower[code] < least:
+                least = lower[code]
         value = (
             plan[5 * i + WEIGHTS] * least
             + plan[5 * i + FLOORS]
             + plan[5 * i + BONUSES] * plan[5 * i + COUNTS]
         )
-        threshold = max(threshold, value)
+        if value > threshold:
+            threshold = value
     return threshold * (1.0 - 1e-5)
 
 
@@ -643,7 +646,9 @@ def _search_segment(task_at: int, slope: float) -> None:
         return
     threshold = best_scores[0] if task[SIZE] == k else 0.0
     if task[SIZE] < k and task[ALLOWED] == 0:
-        threshold = max(threshold, _first_threshold(task_at, slope))
+        first = _first_threshold(task_at, slope)
+        if first > threshold:
+            threshold = first
 
     scale = _FULL / total * (1.0 + 1e-6)
     for i in range(n_rows):  # bounds[2] orders them, least first
@@ -668,7 +673,7 @@ def _search_segment(task_at: int, slope: float) -> None:
         left_out += units
         bounds[3 * n_rows + n_left_out] = left_out
         n_left_out += 1
-    cut = np.int64(max(0.0, lowered - left_out))
+    cut = np.int64(lowered - left_out) if lowered > left_out else np.int64(0)
 
     n_found = 0
     n_added = 0

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from prorank_plugins.lexical.arrays import read_only
 from prorank_plugins.lexical.queries import UNSEEN, QueryTerms
 from prorank_plugins.lexical.scorers.plan import ROUNDING, PlanRoom, ScorePlan, check_choice, check_parameter
-from prorank_plugins.lexical.statistics import CorpusStats, inverse_doc_freqs
+from prorank_plugins.lexical.statistics import CorpusStats, Sizes, inverse_doc_freqs
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class BMX:
         check_choice("repeats", self.repeats, ("keep", "merge"))
         check_choice("normalize", self.normalize, ("none", "paper", "reference", "bound"))
 
-    def alpha_of(self, stats: CorpusStats) -> float:
+    def alpha_of(self, stats: Sizes) -> float:
         """α for this corpus (eq. 3)."""
         return max(min(1.5, stats.average_length / 100), 0.5) if self.alpha is None else self.alpha
 
-    def beta_of(self, stats: CorpusStats) -> float:
+    def beta_of(self, stats: Sizes) -> float:
         """β for this corpus (eq. 3); an empty one counts as one document."""
         return 1.0 / math.log(1 + max(stats.n_docs, 1)) if self.beta is None else self.beta
 
