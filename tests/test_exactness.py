@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from prorank_plugins import BM25, BMX, Analyzer, CorruptIndexError, LexicalIndex, WeightedQuery
 from prorank_plugins.evaluation import load_beir
-from prorank_plugins.lexical import merging, segment
+from prorank_plugins.lexical import merging, persistence, persistence_v1, segment
 from prorank_plugins.lexical.arrays import read_only
 from prorank_plugins.lexical.counting import TermCounter
 from prorank_plugins.lexical.ids import NumberedIds
@@ -75,7 +75,9 @@ def large():
 
 @pytest.fixture
 def small_segments(monkeypatch):
-    """Segments are full with 500 documents."""
+    """Segments are full with 500 documents; other modules that know the limit are loaded and keep theirs."""
+    assert persistence
+    assert persistence_v1
     monkeypatch.setattr(segment, "MOST_DOCS", 500)
     monkeypatch.setattr(merging, "MOST_DOCS", 500)
     monkeypatch.setattr(TermCounter.batches, "__defaults__", (False, 500, segment.MOST_POSTINGS))
