@@ -82,6 +82,41 @@ class Patchwork:
         return None
 
 
+@dataclass(frozen=True)
+class Valued:
+    """A term adds what it is worth, so that a score is a subset's sum.
+
+    Attributes:
+        values: (term, value) pairs.
+        share: how much of it depends on the document's term frequency and length.
+    """
+
+    values: tuple[tuple[str, float], ...]
+    share: float = 0.0
+
+    def plan(self, query, stats):
+        query = query.known()
+        worth = dict(self.values)
+        values = np.array([worth[term] for term in query.terms], np.float64)
+        zeros = np.zeros(len(values))
+        return ScorePlan(
+            terms=query.ids,
+            groups=query.groups,
+            counts=query.counts,
+            weights=self.share * values,
+            offsets=zeros + 0.1,
+            floors=(1 - self.share) * values,
+            bonuses=zeros,
+            idfs=zeros,
+            entropies=zeros,
+            query_lengths=query.totals(query.counts),
+            slope=0.3,
+        )
+
+    def score_max(self, query, stats):
+        return None
+
+
 SCORERS = {
     "reference": BMX(),
     "paper": BMX(variant="paper"),

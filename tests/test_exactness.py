@@ -30,6 +30,7 @@ from tests.corpora_adversarial import (
     SCORERS,
     Counted,
     Patchwork,
+    Valued,
     assert_exact,
     assert_hits,
     check_random_case,
@@ -342,6 +343,8 @@ def test_term_frequencies_that_no_float32_holds_are_searched_exactly(scorer):
     index = index_of_counts(documents)
     for query in (["a"], ["b"], ["a", "b", "c"], ["c"] * 3):
         assert_exact(index, query, (1, 10, 100, 1000, 1300), scorer)
+        assert_exact(index, query, (1, 10, 100), BM25(k1=1e6, b=0))
+        assert_exact(index, query, (1, 10, 100), BMX(alpha=1e6))
 
 
 def test_term_frequencies_beyond_float32_agree_with_the_dense_formulas():
@@ -411,6 +414,43 @@ def test_normalised_scores_that_rounding_makes_equal_come_in_order_of_insertion(
     for k1 in (0.7, 1.5):
         for query in QUERIES:
             assert_exact(index, query, (1, 10, 1000, 5000), BM25(k1=k1, b=1, normalize="bound"))
+
+
+@pytest.mark.parametrize("level", [10, 100, 1000])
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_good_postings_one_fewer_than_k_do_not_set_the_threshold(level, missing):
+    rng = np.random.default_rng(level)
+    corpus = [["a"] * 9] * (level - missing) + [["a", *["b"] * 30]] * 1500 + [["b"]] * 200
+    index = index_of([corpus[row] for row in rng.permutation(len(corpus)).tolist()])
+    for scorer in (BMX(), BM25(), BM25(b=0), Patchwork(floor=0)):
+        assert_exact(index, ["a"], (level - 1, level, level + 1), scorer)
+    best = index.search(["a"], 3).ids
+    for doc_id in best:
+        index.delete([doc_id])
+        assert_exact(index, ["a"], (level - 4, level - 3, level - 2, level - 1, level), BM25())
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+@pytest.mark.parametrize("seed", range(40))
+def test_long_lists_are_looked_up_for_every_document_that_they_may_lift_into_the_best(seed, share):
+    rng = np.random.default_rng(seed)
+    names = terms(range(int(rng.integers(3, 7))))
+    doc_freqs = rng.choice([12, 40, 300, 1500, 3500], len(names))
+    doc_freqs[:2] = 12, 3500  # one that gives a threshold, and one to be left out
+    there = np.stack([rng.permutation(4000) < doc_freq for doc_freq in doc_freqs], axis=1)
+    corpus = [[name for name, yes in zip(names, row, strict=True) if yes] for row in there.tolist()]
+    values = [1.0, *(10.0 ** rng.uniform(-1, 0, len(names) - 1)).tolist()]
+    scorer = Valued(tuple(zip(names, values, strict=True)), share)
+    assert_exact(index_of(corpus), names, (1, 5, 10, 12, 100, 300), scorer)
+
+
+def test_a_document_that_only_a_list_left_out_lifts_above_the_threshold_is_found():
+    # Twelve documents with "a" make 1.0 the threshold; "c", in most documents, is left out; b + c is more.
+    corpus = [["c"]] * 3000 + [["a"]] * 12 + [["b", "c"]] * 5 + [["b"]] * 35 + [["x"]] * 900
+    scorer = Valued((("a", 1.0), ("b", 0.7), ("c", 0.35)))
+    index = index_of(corpus)
+    assert_exact(index, ["a", "b", "c"], (1, 5, 10, 12), scorer)
+    assert index.search(["a", "b", "c"], 5, scorer).rows.tolist() == list(range(3012, 3017))
 
 
 # Queries
