@@ -672,6 +672,76 @@ def test_leftovers_of_a_crash_go_when_the_folder_is_opened(path):
         assert len(list(path.glob("data-*"))) == 1
 
 
+CRASH = 9
+
+
+def exit_at(n_calls):
+    """End this process without a word at its ``n_calls``-th file operation."""
+    left = n_calls
+
+    def count(*_):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os._exit(CRASH)
+
+    sync, write = os.fsync, Journal._write
+    os.fsync = lambda file: (count(), sync(file))
+    Journal._write = lambda journal, data: (
+        write(journal, data[:20]),
+        count(),
+        write(journal, data),
+    )
+    sys.addaudithook(lambda event, _: count() if event == "open" or event[:3] == "os." else None)
+
+
+def make_edits(index):
+    index.add(["cat six seven"])
+    index.delete(["1"])
+    index.compact()
+    index.update(["0"], ["cat again"])
+
+
+@POSIX
+def test_a_crash_at_any_file_operation_leaves_a_state_between_two_edits(path, tmp_path):
+    states = [LexicalIndex.build(TEXTS)]
+    for edit in (
+        lambda index: index.add(["cat six seven"]),
+        lambda index: index.delete(["1"]),
+        lambda index: index.update(["0"], ["cat again"]),
+    ):
+        states.append(states[-1].copy())
+        edit(states[-1])
+    reached = 0
+    for n_calls in range(200):
+        target = tmp_path / str(n_calls)
+        shutil.copytree(path, target)
+        child = os.fork()
+        if not child:
+            try:
+                exit_at(n_calls)
+                make_edits(LexicalIndex.open(target))
+            finally:
+                os._exit(0)
+        crashed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == CRASH
+        loaded = LexicalIndex.load(target)
+        (state,) = [i for i, state in enumerate(states) if list(state.ids) == list(loaded.ids)]
+        assert state >= reached
+        reached = state
+        same(loaded, states[state])
+        with LexicalIndex.open(target) as index:
+            same(index, states[state])
+            index.add(["goes on"], ["on"])
+            assert len(list(target.glob("data-*"))) == 1
+        assert "on" in LexicalIndex.load(target)
+        shutil.rmtree(target)
+        if not crashed:
+            break
+    assert not crashed
+    assert n_calls > 40
+    assert reached == 3
+
+
 WRITER = """
 import random, sys
 from prorank_plugins import LexicalIndex

@@ -90,7 +90,11 @@ class WriterLock:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        # At exit functions may be gone; the system lets go of the lock then.
+        try:  # noqa: SIM105 - suppress may be gone, too
+            self.close()
+        except TypeError:
+            pass
 
     @property
     def held(self) -> bool:

@@ -56,6 +56,11 @@ class StoredDocuments(Sequence[Document]):
     ) -> None:
         self._ids, self._offsets, self._data, self._origin = ids, offsets, data, origin
 
+    @property
+    def lines(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """All of them as they lie in the file: the JSON lines and the (n + 1,) offsets."""
+        return self._data, self._offsets
+
     def check_offsets(self) -> None:
         """Raise ValueError if the offsets do not divide the lines."""
         offsets = self._offsets

@@ -29,6 +29,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from prorank_plugins.core.documents import Document
 from prorank_plugins.core.errors import CorruptIndexError
 from prorank_plugins.core.journal import read_journal_from
 from prorank_plugins.core.storage import ArtifactReader, ArtifactWriter
@@ -144,10 +145,18 @@ def _write_segment(out: ArtifactWriter, i: int, segment: Segment) -> None:
         )
         arrays.update({f"ids_{name}": array for name, array in _packed(ids).items()})
     if segment.documents is not None:
-        lines = [document_line(document) for document in segment.documents]
-        out.chunks(f"documents_{i}.jsonl", lines)
-        arrays["documents_offsets"] = np.cumsum([0, *map(len, lines)], dtype=np.int64)
+        arrays["documents_offsets"] = _write_documents(out, f"documents_{i}.jsonl", segment.documents)
     out.arrays(f"segment_{i}.bin", arrays)
+
+
+def _write_documents(out: ArtifactWriter, name: str, documents: Sequence[Document]) -> NDArray[np.int64]:
+    if isinstance(documents, StoredDocuments):
+        data, offsets = documents.lines
+        out.chunks(name, [data.tobytes()])
+        return offsets
+    lines = [document_line(document) for document in documents]
+    out.chunks(name, lines)
+    return np.cumsum([0, *map(len, lines)], dtype=np.int64)
 
 
 def _describe(segment: Segment) -> dict[str, Any]:
