@@ -24,10 +24,10 @@ from prorank_plugins.lexical.persistence import (
     FORMAT_VERSION,
     JOURNAL,
     Found,
-    SavedParts,
+    KnownSegments,
     read_index,
-    write_content,
 )
+from prorank_plugins.lexical.persistence_writing import SavedParts, write_content
 
 # A journal of so many records or bytes is replayed in less than a second.
 _MOST_RECORDS = 4096
@@ -70,9 +70,13 @@ class LoadedFrom:
     """
 
     def __init__(self, found: Found, mmap: bool) -> None:
-        self._source, self._place, self._mmap = found.source, found.place, mmap
-        self._analyzer = found.analyzer
+        self._mmap, self._analyzer = mmap, found.analyzer
         self._is_edited = False
+        self._follow(found)
+
+    def _follow(self, found: Found) -> None:
+        self._source, self._place, self._check = found.source, found.place, found.check
+        self._known = None if found.check is None else KnownSegments(found.source, found.base)
 
     def keep(self, edit: Edit, content: Content) -> None:
         """See `Home`: edits stay in memory."""
@@ -123,16 +127,17 @@ class LoadedFrom:
         return self._another(content)
 
     def _another(self, content: Content) -> Content:
-        found = read_index(self._source.path, self._mmap, self._analyzer)
+        known = self._known if self._check is not None and self._check.is_done else None
+        found = read_index(self._source.path, self._mmap, self._analyzer, known)
         same_analyzer = found.source.content.get("analyzer") == self._source.content.get("analyzer")
         if not same_analyzer or found.content.state.keeps_documents != content.state.keeps_documents:
             raise IndexFormatError(
                 f"{self._source.path} now holds another kind of index: with another analyzer, or with "
                 "documents where there were none; load it again"
             )
-        if found.check is not None:
-            found.check()
-        self._source, self._place = found.source, found.place
+        if found.pending is not None:
+            found.pending()
+        self._follow(found)
         return found.content
 
 

@@ -13,7 +13,8 @@ from prorank_plugins.core.storage import ArtifactReader, ArtifactWriter, check_t
 from prorank_plugins.lexical.analysis import Analyzer
 from prorank_plugins.lexical.durable import LoadedFrom, OpenedAt
 from prorank_plugins.lexical.index import LexicalIndex
-from prorank_plugins.lexical.persistence import FORMAT, FORMAT_VERSION, read_index, write_content
+from prorank_plugins.lexical.persistence import FORMAT, FORMAT_VERSION, read_index
+from prorank_plugins.lexical.persistence_writing import write_content
 
 _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -49,7 +50,7 @@ def load_index(path: Path, mmap: bool, analyzer: Analyzer | None) -> tuple[Lexic
     """
     found = read_index(path, mmap, analyzer)
     index = LexicalIndex(found.content, found.analyzer)
-    index.live_in(LoadedFrom(found, mmap), found.check)
+    index.live_in(LoadedFrom(found, mmap), found.pending)
     return index, found.options
 
 
@@ -66,7 +67,7 @@ def open_index(path: Path, mmap: bool, analyzer: Analyzer | None) -> tuple[Lexic
         found = read_index(path, mmap, analyzer)
         index = LexicalIndex(found.content, found.analyzer)
         remove_leftovers(path, found.source.generation)
-        index.live_in(OpenedAt(found, lock), found.check)
+        index.live_in(OpenedAt(found, lock), found.pending)
     except BaseException:
         lock.close()
         raise
