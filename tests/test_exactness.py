@@ -25,6 +25,7 @@ from prorank_plugins.lexical import merging, persistence, persistence_v1, segmen
 from prorank_plugins.lexical.arrays import read_only
 from prorank_plugins.lexical.counting import TermCounter
 from prorank_plugins.lexical.ids import NumberedIds
+from prorank_plugins.lexical.scorers.plan import ScorePlan
 from tests import oracles
 from tests.corpora_adversarial import (
     SCORERS,
@@ -787,3 +788,23 @@ def test_real_collections_are_searched_exactly(collections, name, split):
             for k, found in batches.items():
                 assert_hits(found[i], scores, expected, k, f"{query!r} k={k} {scorer!r}")
             assert_hits(filtered[i], scores, ranking(scores, allowed), 10, f"{query!r} {scorer!r}")
+
+
+@pytest.mark.parametrize("weight", [-1.0, 0.0, np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("column", ["weights", "offsets", "floors", "bonuses"])
+def test_a_scorer_that_breaks_the_rules_gets_what_it_asked_for_and_nothing_worse(index, weight, column):
+    class Odd(BM25):
+        def plan(self, query, stats):
+            plan = super().plan(query, stats)
+            values = np.array(getattr(plan, column))
+            values[::2] = weight
+            fields = {name: getattr(plan, name) for name in plan.__dataclass_fields__}
+            return ScorePlan(**{**fields, column: values})
+
+    with np.errstate(all="ignore"):
+        query = ["t1", "t2", "t3", "t9"]
+        scores = index.scores(query, Odd())
+        hits = index.search(query, 20, Odd())
+    expected = np.flatnonzero(scores > 0)
+    expected = expected[np.argsort(-scores[expected], kind="stable")][:20]
+    assert hits.rows.tolist() == expected.tolist()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from prorank_plugins.core.errors import ConfigError
 from prorank_plugins.lexical.arrays import read_only
 from prorank_plugins.lexical.asking import Asked
 from prorank_plugins.lexical.exhaustive import length_slope
@@ -48,7 +49,12 @@ class PlannedQueries:
 
     def ready(self) -> Ready:
         """For the kernel."""
-        scored, groups = self.scored, read_only(self.scored.groups)
+        scored = self.scored
+        groups = read_only(np.ascontiguousarray(scored.groups, np.int64))
+        if not len(self.numbers) == len(groups) == len(scored.numbers):
+            raise ConfigError(
+                "the scorer's plan has columns of different lengths; each needs one entry a row"
+            )
         return Ready(self.state, self.ends, self.numbers, groups, scored.numbers, self.slope)
 
     @property

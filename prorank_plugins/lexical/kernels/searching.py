@@ -619,9 +619,11 @@ def _search_segment(task_at: int, slope: float) -> None:
     docs = view(docs_at, np.uint16)
     codes = view(codes_at, np.uint8)
 
-    extreme = not slope < _LARGE
+    extreme = not 0.0 <= slope < _LARGE
     for i in range(n_rows):
         extreme = extreme or not plan[5 * i + OFFSETS] < _LARGE
+        for column in range(5):  # a scorer of the caller's own may break the rule
+            extreme = extreme or not plan[5 * i + column] >= 0.0
     if not extreme:
         _fill_shares(task_at, slope)
     # What coverage adds to a posting at most: its bonus, times all tokens of its group.
