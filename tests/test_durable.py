@@ -1,5 +1,6 @@
 """Indexes opened for writing: what is on the disk when, what crashes leave, what others see."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -39,7 +40,7 @@ from prorank_plugins.core.journal import Journal
 from prorank_plugins.lexical import durable, edit_records, merging, segment
 from tests.strategies import TERMS
 
-GOLDEN = Path(__file__).parent / "golden" / "lexical-v1"
+GOLDEN = Path(__file__).parent / "golden"
 POSIX = pytest.mark.skipif(os.name == "nt", reason="uses POSIX processes")
 SCORERS = (BMX(), BMX(variant="paper"), BM25())
 TEXTS = ["the cat sat", "dogs chase cats", "birds sing", "a cat and a dog"]
@@ -229,8 +230,9 @@ def test_an_index_of_token_lists_and_one_of_a_callable_can_be_opened(tmp_path):
     assert LexicalIndex.load(tmp_path / "c", analyzer=Analyzer(str.split)).search("c").ids == ["1"]
 
 
-def test_an_index_of_format_1_is_rewritten_when_it_is_opened(tmp_path):
-    shutil.copytree(GOLDEN, tmp_path / "i")
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_index_of_each_format_is_opened_and_becomes_one_of_the_newest(tmp_path, version):
+    shutil.copytree(GOLDEN / f"lexical-v{version}", tmp_path / "i")
     before = LexicalRetriever.load(tmp_path / "i").retrieve("read file", 10)
     with LexicalRetriever.open(tmp_path / "i") as retriever:
         assert json.loads((tmp_path / "i" / "manifest.json").read_text())["format_version"] == 2
@@ -378,6 +380,7 @@ def test_a_loaded_index_follows_the_writer(path):
     assert not loaded.refresh()
     with LexicalIndex.open(path) as index:
         assert not loaded.refresh()
+        assert not index.refresh()
         for step in (
             lambda: edit_in_many_ways(index),
             lambda: index.add(["cat cat"]),
@@ -680,6 +683,18 @@ def test_forged_records_are_refused(path, record):
     for read in (LexicalIndex.load, LexicalIndex.open):
         with pytest.raises(CorruptIndexError, match=r"journal\.log does not fit"):
             read(path)
+
+
+def test_a_forged_mask_of_deletions_is_refused(tmp_path):
+    make_rich_folder(tmp_path / "i")
+    data, manifest = data_folder(tmp_path / "i"), json.loads((tmp_path / "i" / "manifest.json").read_text())
+    mask = bytearray((data / "deleted_0.bin").read_bytes())
+    mask[3] = 3
+    (data / "deleted_0.bin").write_bytes(mask)
+    manifest["files"]["deleted_0.bin"]["sha256"] = hashlib.sha256(mask).hexdigest()
+    (tmp_path / "i" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(CorruptIndexError, match="something else than 0 and 1|documents and"):
+        LexicalRetriever.load(tmp_path / "i")
 
 
 def test_leftovers_of_a_crash_go_when_the_folder_is_opened(path):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from prorank_plugins import ConfigError, CorruptIndexError
 from prorank_plugins.core import journal as module
-from prorank_plugins.core.journal import Journal, read_journal
+from prorank_plugins.core.journal import Journal, read_journal, read_journal_from
 
 GENERATION = "data-0123456789abcdef"
 HEADER, RECORD = 44, 24
@@ -310,3 +310,23 @@ def test_a_killed_writer_leaves_all_it_confirmed_and_a_reader_sees_whole_records
         assert len(records) >= confirmed
         assert records == [expected(number) for number in range(len(records))]
     assert confirmed > 4
+
+
+def test_a_reader_goes_on_where_it_was(tmp_path):
+    path = tmp_path / "journal.log"
+    assert read_journal_from(path, "g", 0) == ([], 0)
+    with Journal(path, "g") as journal:
+        assert read_journal_from(path, "g", 0) == ([], journal.size)
+        place = journal.size
+        journal.append(b"one")
+        assert read_journal_from(path, "g", place) == ([b"one"], journal.size)
+        place = journal.size
+        assert read_journal_from(path, "g", place) == ([], place)
+        journal.append(b"two")
+        assert read_journal_from(path, "g", place) == ([b"two"], journal.size)
+        assert read_journal_from(path, "g", 0) == ([b"one", b"two"], journal.size)
+        assert not journal.is_closed
+    assert journal.is_closed
+    path.write_bytes(path.read_bytes()[: place - 1])
+    with pytest.raises(CorruptIndexError, match="and had"):
+        read_journal_from(path, "g", place)

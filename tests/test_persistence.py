@@ -28,7 +28,7 @@ from prorank_plugins import (
 from prorank_plugins.core.errors import IndexNotFoundError
 from prorank_plugins.core.storage import ArtifactReader, ArtifactWriter
 
-GOLDEN = Path(__file__).parent / "golden" / "lexical-v1"
+GOLDEN = Path(__file__).parent / "golden"
 TEXTS = ["The cat sat on the mat", "Dogs chase cats", "東京都庁", "", "naïve Straße \ud800", "cat " * 300]
 QUERY = "cats and dogs in 東京"
 
@@ -475,10 +475,12 @@ def test_artifacts_give_back_arrays_and_bytes(tmp_path):
 # Golden folder
 
 
-def test_an_index_written_by_format_1_gives_the_results_of_its_day():
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("mmap", [True, False])
+def test_an_index_of_each_format_gives_the_results_of_its_day(version, mmap):
     """Made by ``python -m tests.golden.make``."""
-    expected = json.loads((GOLDEN.parent / "lexical-v1.json").read_text())
-    retriever = LexicalRetriever.load(GOLDEN)
+    expected = json.loads((GOLDEN / f"lexical-v{version}.json").read_text())
+    retriever = LexicalRetriever.load(GOLDEN / f"lexical-v{version}", mmap)
     assert [d.metadata for d in retriever.documents] == expected["metadata"]
     for query, hits in expected["hits"].items():
         found = retriever.retrieve(query, 10)

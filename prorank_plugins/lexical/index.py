@@ -459,6 +459,8 @@ class LexicalIndex:
     def refresh(self) -> bool:
         """Take over what a writer has added to the folder since a `load`; returns whether there was anything.
 
+        An index that is open for writing is up to date by itself.
+
         Raises:
             ConfigError: the index was not loaded, or has been edited in memory.
             CorruptIndexError: as for `load`.
@@ -467,8 +469,10 @@ class LexicalIndex:
         from prorank_plugins.lexical.durable import LoadedFrom
 
         with self._editing:
-            if not isinstance(self._home, LoadedFrom):
+            if self._home is None:
                 raise ConfigError("only an index that was loaded from a folder can be refreshed; see load")
+            if not isinstance(self._home, LoadedFrom):
+                return False
             news = self._home.news(self._now)
             if isinstance(news, Edit):
                 self._put(news)
