@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 import numpy as np
 from numpy.typing import NDArray
 
-from prorank_plugins.lexical.scorers.plan import ScorePlan
-from prorank_plugins.lexical.state import State
+from prorank_plugins.lexical.ready import Ready
 
 
 def length_slope(plan_slope: float, average_length: float) -> float:
@@ -21,32 +22,26 @@ def saturation(
     return weight * term_freqs / (term_freqs + norms + offset)
 
 
-def score_all(
-    plan: ScorePlan, numbers: NDArray[np.int64], rows: slice, state: State, slope: float
-) -> NDArray[np.float64]:
-    """(n_rows,) score of each document for one query, 0.0 where nothing matches.
+def score_all(ready: Ready, query: int) -> NDArray[np.float64]:
+    """(n_rows,) score of each document for one of the queries, 0.0 where nothing matches.
 
-    Adds in the same order as the kernels, so that both give the same bits.
-
-    Args:
-        plan: of one or many queries.
-        numbers: for each row of the plan, its term's number in the index.
-        rows: the query's rows of the plan.
-        state: the documents; those that are gone have a score like the others.
-        slope: `length_slope` of the plan.
+    Adds in the same order as the kernels, so that both give the same bits. Documents that are gone have a
+    score like the others.
     """
+    state = ready.state
     scores, coverage = np.zeros(state.n_rows), np.zeros(state.n_rows)
-    norms = state.lengths.astype(np.float64) * slope
-    groups = plan.groups[rows]
-    for group in dict.fromkeys(groups.tolist()):
+    norms = state.lengths.astype(np.float64) * ready.slope
+    rows = range(int(ready.ends[query]), int(ready.ends[query + 1]))
+    for _, group in groupby(rows, key=ready.groups.__getitem__):
         bonus, matched = np.zeros(state.n_rows), np.zeros(state.n_rows)
-        for i in (rows.start + np.flatnonzero(groups == group)).tolist():
+        for i in group:
+            count, weight, offset, floor, extra = ready.numbers[i]
             for segment, base in zip(state.segments, state.bases.tolist(), strict=False):
-                docs, term_freqs = segment.of(int(numbers[i]))
+                docs, term_freqs = segment.of(int(ready.terms[i]))
                 at = docs.astype(np.int64) + base
-                grown = saturation(term_freqs.astype(np.float64), norms[at], plan.weights[i], plan.offsets[i])
-                scores[at] += grown + plan.floors[i]
-                bonus[at] += plan.bonuses[i]
-                matched[at] += plan.counts[i]
+                grown = saturation(term_freqs.astype(np.float64), norms[at], weight, offset)
+                scores[at] += grown + floor
+                bonus[at] += extra
+                matched[at] += count
         coverage += bonus * matched
     return scores + coverage

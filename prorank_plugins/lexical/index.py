@@ -25,7 +25,7 @@ from prorank_plugins.lexical.filters import DocumentFilter, row_mask
 from prorank_plugins.lexical.hits import Hits
 from prorank_plugins.lexical.lookup import Seen, look_up
 from prorank_plugins.lexical.merging import merge_small
-from prorank_plugins.lexical.planning import PlannedQueries, plan_queries
+from prorank_plugins.lexical.planning import plan_queries
 from prorank_plugins.lexical.progress import progress_bar
 from prorank_plugins.lexical.queries import Query, WeightedQuery
 from prorank_plugins.lexical.quick import can_be_quick, plan_quickly
@@ -35,7 +35,7 @@ from prorank_plugins.lexical.scorers.bmx import BMX
 from prorank_plugins.lexical.scorers.plan import Scorer
 from prorank_plugins.lexical.segment import Segment, named
 from prorank_plugins.lexical.state import Ids
-from prorank_plugins.lexical.topk import MOST_TERMS, best_documents
+from prorank_plugins.lexical.topk import best_documents
 
 if TYPE_CHECKING:
     from prorank_plugins.lexical.durable import Home
@@ -132,10 +132,10 @@ class LexicalIndex:
             ConfigError: an argument of the wrong type or range.
         """
         k = check_k(k)
-        ready, planned = self._prepare(ask([query], self._analyzer), scorer)
+        ready = self._prepare(ask([query], self._analyzer), scorer)
         allowed = row_mask(filter, ready.state)
         k = min(k, ready.state.n_docs)
-        return best_documents(ready, allowed, _ONE, k, planned)[0] if k else Hits.none()
+        return best_documents(ready, allowed, _ONE, k)[0] if k else Hits.none()
 
     def search_many(
         self,
@@ -159,7 +159,7 @@ class LexicalIndex:
         if isinstance(queries, (str, bytes, WeightedQuery)):
             raise ConfigError(f"queries must be an iterable of queries, found one {type(queries).__name__}")
         k, workers = check_k(k), check_threads(n_threads)
-        ready, planned = self._prepare(ask(queries, self._analyzer), scorer)
+        ready = self._prepare(ask(queries, self._analyzer), scorer)
         state = ready.state
         allowed = row_mask(filter, state)
         n_queries, k = len(ready.ends) - 1, min(k, state.n_docs)
@@ -168,11 +168,11 @@ class LexicalIndex:
         share = max(_FEW_QUERIES, -(-n_queries // workers))
         step = max(1, min(share, _QUERIES_PER_CALL, _SLOTS_PER_CALL // k))
         if n_queries <= step and not progress:
-            return best_documents(ready, allowed, slice(0, n_queries), k, planned)
+            return best_documents(ready, allowed, slice(0, n_queries), k)
 
         def run(start: int) -> list[Hits]:
             span = slice(start, min(start + step, n_queries))
-            return best_documents(ready, allowed, span, k, planned)
+            return best_documents(ready, allowed, span, k)
 
         starts = range(0, n_queries, step)
         with progress_bar(progress, "searching", "query", n_queries) as bar:
@@ -190,11 +190,9 @@ class LexicalIndex:
 
     def scores(self, query: Query | WeightedQuery, scorer: Scorer = _DEFAULT_SCORER) -> NDArray[np.float64]:
         """(n_docs,) exact score of every document in order of insertion, 0.0 where nothing matches."""
-        planned = plan_queries(ask([query], self._analyzer), scorer, self._look_up)
-        state = planned.state
-        rows = slice(0, len(planned.numbers))
-        scores = score_all(planned.scored, planned.numbers, rows, state, planned.slope)
-        return scores if state.live_rows is None else scores[state.live_rows]
+        ready = self._prepare(ask([query], self._analyzer), scorer)
+        scores, live = score_all(ready, 0), ready.state.live_rows
+        return scores if live is None else scores[live]
 
     def explain(
         self,
@@ -210,13 +208,12 @@ class LexicalIndex:
         planned = plan_queries(ask([query], self._analyzer), scorer, self._look_up)
         return explain_document(planned, planned.state.rows_of([id])[0], repr(scorer))
 
-    def _prepare(self, asked: Asked, scorer: Scorer) -> tuple[Ready, PlannedQueries | None]:
-        """Plans for the kernel; and for people where some query is too long for the kernel."""
+    def _prepare(self, asked: Asked, scorer: Scorer) -> Ready:
+        """Plans for the kernel, of one moment."""
         if can_be_quick(asked, scorer):
             with self._swapping:
-                return plan_quickly(asked, cast("BMX | BM25", scorer), self._content), None
-        planned = plan_queries(asked, scorer, self._look_up)
-        return planned.ready(), planned if planned.longest > MOST_TERMS else None
+                return plan_quickly(asked, cast("BMX | BM25", scorer), self._content)
+        return plan_queries(asked, scorer, self._look_up).ready()
 
     def _look_up(self, asked: Asked) -> Seen:
         """What a plan needs to know of the index, all of one moment."""

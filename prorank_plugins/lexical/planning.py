@@ -57,11 +57,6 @@ class PlannedQueries:
             )
         return Ready(self.state, self.ends, self.numbers, groups, scored.numbers, self.slope)
 
-    @property
-    def longest(self) -> int:
-        """Rows of the longest query."""
-        return int((self.ends[1:] - self.ends[:-1]).max(initial=0))
-
     def scale(self, query: int) -> float:
         """What a query's scores are multiplied by."""
         return 1.0 if self.scales is None else float(self.scales[query])
@@ -83,9 +78,9 @@ def plan_queries(asked: Asked, scorer: Scorer, look_up: Callable[[Asked], Seen])
     ends = owners.searchsorted(np.arange(asked.n_queries + 1))
     most = scorer.score_max(terms, stats)
     scales = None if most is None else _scales(most, asked)
-    scored = (
-        plan if scales is None else plan.weighted(scales if asked.owners is None else scales[asked.owners])
-    )
+    scored = plan
+    if scales is not None:
+        scored = plan.weighted(scales if asked.owners is None else scales[asked.owners])
     slope = length_slope(plan.slope, stats.average_length)
     numbers = read_only(numbers[plan.terms])
     return PlannedQueries(terms, plan, numbers, read_only(ends), scales, scored, state, stats, slope)

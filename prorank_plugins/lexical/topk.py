@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prorank_plugins.lexical.compilation import compiled_search
 from prorank_plugins.lexical.exhaustive import score_all
 from prorank_plugins.lexical.filters import ALL_ROWS
 from prorank_plugins.lexical.hits import Hits
-from prorank_plugins.lexical.planning import PlannedQueries
 from prorank_plugins.lexical.ready import Ready
 
 _THREAD = threading.local()
@@ -18,24 +19,22 @@ _THREAD = threading.local()
 MOST_TERMS = 4_000
 """Distinct terms of a query, at most, for the kernel; longer ones are scored exhaustively."""
 
+# More queries than these wait for a kernel that is being compiled.
+_FEW_QUERIES = 4
 # Up to so many result slots of a call, each hit keeps a view of them instead of a copy.
 _SHARED_SLOTS = 1 << 14
 
 
-def _scratch_of_thread() -> NDArray[np.int64]:
+def _scratch_of_thread(searching: ModuleType) -> NDArray[np.int64]:
     """Working memory of `searching.search`, kept because fresh pages cost more than a small search."""
     try:
         return _THREAD.scratch[1]  # type: ignore[no-any-return]
     except AttributeError:
-        from prorank_plugins.lexical.kernels import searching
-
         _THREAD.scratch = searching.make_scratch()
         return _THREAD.scratch[1]  # type: ignore[no-any-return]
 
 
-def best_documents(
-    ready: Ready, allowed: NDArray[np.bool_], span: slice, k: int, planned: PlannedQueries | None = None
-) -> list[Hits]:
+def best_documents(ready: Ready, allowed: NDArray[np.bool_], span: slice, k: int) -> list[Hits]:
     """The best ``k`` documents of the queries in ``span``.
 
     Args:
@@ -43,27 +42,25 @@ def best_documents(
         allowed: (n_rows,) the filter, or `ALL_ROWS`.
         span: the queries.
         k: at least 1.
-        planned: the same queries, if some of them have more terms than the kernel takes.
     """
-    from prorank_plugins.lexical.kernels import searching
-
     n_queries = span.stop - span.start
     scores = np.zeros((n_queries, k))
     rows = np.empty((n_queries, k), np.int64)
     sizes = np.zeros(n_queries, np.int64)
     state, ends = ready.state, ready.ends[span.start : span.stop + 1]
-    if planned is None:
+    searching = None
+    if len(ready.terms) <= MOST_TERMS or (ends[1:] - ends[:-1]).max() <= MOST_TERMS:
+        searching = compiled_search(wait=n_queries > _FEW_QUERIES)
+    if searching is not None:
         room = np.empty(3 * k + 2048 if k > searching.FEW_ENTRIES else 0, np.int64)
         mask = 0 if allowed is ALL_ROWS else allowed.ctypes.data
         searching.search(
             state.table, ends, ready.terms, ready.groups, ready.numbers, ready.slope, mask,
-            _scratch_of_thread(), scores, rows, sizes, room,
+            _scratch_of_thread(searching), scores, rows, sizes, room,
         )  # fmt: skip
     else:
         for q in range(n_queries):
-            _best_of_all(
-                planned, allowed, slice(int(ends[q]), int(ends[q + 1])), scores[q], rows[q], sizes[q:]
-            )
+            _best_of_all(ready, allowed, span.start + q, scores[q], rows[q], sizes[q:])
     final, shared = scores.astype(np.float32), scores.size <= _SHARED_SLOTS
     hits = []
     for i, size in enumerate(sizes.tolist()):
@@ -75,16 +72,16 @@ def best_documents(
 
 
 def _best_of_all(
-    planned: PlannedQueries,
+    ready: Ready,
     allowed: NDArray[np.bool_],
-    plan_rows: slice,
+    query: int,
     scores: NDArray[np.float64],
     rows: NDArray[np.int64],
     size: NDArray[np.int64],
 ) -> None:
-    """What the kernel does, for one query with more terms than it takes."""
-    state = planned.state
-    all_scores = score_all(planned.scored, planned.numbers, plan_rows, state, planned.slope)
+    """What the kernel does, by numpy: for a query with more terms than it takes, or before it is compiled."""
+    state = ready.state
+    all_scores = score_all(ready, query)
     if allowed is not ALL_ROWS:
         all_scores[~allowed] = 0.0
     if (live := state.live_rows) is not None:
