@@ -96,12 +96,12 @@ def test_a_string_is_found_at_its_number_and_no_other_is_found(strings, others):
     assert len(numbers) == len(strings)
 
 
-def test_slots_are_a_power_of_two_and_half_of_them_stay_empty():
+def test_slots_are_a_power_of_two_and_a_third_of_them_stays_empty():
     for n in (0, 1, 2, 3, 4, 5, 63, 64, 65, 1000):
         slots = table([f"term{i}" for i in range(n)]).slots
         assert len(slots) & (len(slots) - 1) == 0
         assert slots.dtype == np.int32
-        assert n <= len(slots) / 2 <= max(1, 2 * n)
+        assert n <= len(slots) * 2 / 3 <= max(2, 3 * n)
         assert sorted(slots[slots >= 0].tolist()) == list(range(n))
 
 

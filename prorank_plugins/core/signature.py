@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 
 def package_version(distribution: str = "prorank-plugins") -> str:
     """Version of an installed distribution, ``"unknown"`` when run from a bare source tree."""
+    # Takes longer to import than a million documents to load.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(distribution)
     except PackageNotFoundError:

@@ -38,7 +38,6 @@ from prorank_plugins.lexical.content_checks import ContentCheck, files_of_segmen
 from prorank_plugins.lexical.documents import StoredDocuments
 from prorank_plugins.lexical.edit_records import net_edit
 from prorank_plugins.lexical.ids import NumberedIds, StoredIds
-from prorank_plugins.lexical.persistence_v1 import load_content_v1
 from prorank_plugins.lexical.saved_analyzer import restore_analyzer
 from prorank_plugins.lexical.segment import ARRAYS as SEGMENT_ARRAYS
 from prorank_plugins.lexical.segment import Segment
@@ -152,6 +151,8 @@ def _read(source: ArtifactReader, mmap: bool, given: Analyzer | None, known: Kno
     analyzer = restore_analyzer(source, given)
     check: ContentCheck | None = None
     if source.version == 1:
+        from prorank_plugins.lexical.persistence_v1 import load_content_v1
+
         base = load_content_v1(source)
     else:
         base, trusted = _read_content(source, mmap, known)

@@ -273,26 +273,39 @@ def merge(
     """
     from prorank_plugins.lexical.kernels import building
 
-    doc_freqs = np.zeros(max((int(s.terms[-1]) + 1 for s in segments if len(s.terms)), default=0), np.int64)
+    union, places = _union([segment.terms for segment in segments])
+    doc_freqs = np.zeros(len(union), np.int64)
     kept, new_docs, n_docs = [], [], 0
-    for segment, gone in zip(segments, deleted, strict=True):
+    for segment, gone, at in zip(segments, deleted, places, strict=True):
         stays = np.ones(segment.n_docs, np.bool_) if gone is None else ~gone
         staying = stays[segment.docs]
         before = np.zeros(len(staying) + 1, np.int64)
         np.cumsum(staying, out=before[1:])
-        doc_freqs[segment.terms] += np.diff(before[segment.indptr])
+        doc_freqs[at] += np.diff(before[segment.indptr])
         kept.append((stays, segment.term_freqs()[staying]))
         numbers = np.where(stays, np.cumsum(stays) - 1 + n_docs, -1).astype(np.int32)
         new_docs.append(read_only(numbers))
         n_docs += int(stays.sum())
-    terms = np.flatnonzero(doc_freqs).astype(np.int32)
-    number_of = np.full(len(doc_freqs), -1, np.int32)
-    number_of[terms] = np.arange(len(terms), dtype=np.int32)
+    left = doc_freqs > 0
+    number_of = np.where(left, np.cumsum(left) - 1, -1).astype(np.int32)
     lengths = np.concatenate([s.lengths[stays] for s, (stays, _) in zip(segments, kept, strict=True)])
-    lists = _Lists(doc_freqs[terms], lengths, np.concatenate([freqs for _, freqs in kept]))
-    for segment, numbers in zip(segments, new_docs, strict=True):
-        new_terms, freqs = read_only(number_of[segment.terms]), read_only(segment.term_freqs())
+    lists = _Lists(doc_freqs[left], lengths, np.concatenate([freqs for _, freqs in kept]))
+    for segment, numbers, at in zip(segments, new_docs, places, strict=True):
+        new_terms, freqs = read_only(number_of[at]), read_only(segment.term_freqs())
         lists.n_large = building.append_lists(
             new_terms, segment.indptr, segment.docs, freqs, numbers, *lists.arguments(), lists.n_large
         )
-    return lists.segment(ids, terms, documents)
+    return lists.segment(ids, union[left], documents)
+
+
+def _union(parts: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int32], list[NDArray[Any]]]:
+    """All numbers of ascending arrays, each once and ascending, and where those of each array stand."""
+    n_numbers = max((int(part[-1]) + 1 for part in parts if len(part)), default=0)
+    if sum(map(len, parts)) * 16 < n_numbers:
+        distinct = np.unique(np.concatenate(parts))
+        return distinct, [np.searchsorted(distinct, part) for part in parts]
+    seen = np.zeros(n_numbers, np.bool_)
+    for part in parts:
+        seen[part] = True
+    place_of = np.cumsum(seen) - 1
+    return np.flatnonzero(seen).astype(np.int32), [place_of[part] for part in parts]

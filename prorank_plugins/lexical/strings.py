@@ -14,8 +14,8 @@ from prorank_plugins.core.errors import CorruptIndexError
 
 Offsets: TypeAlias = "NDArray[np.uint32] | NDArray[np.int64]"
 
-# At most so many strings a slot: half of the slots empty end most searches at the first or second.
-_MOST_LOAD = 0.5
+# At most so many strings a slot: a third of the slots empty end most searches at the first or second.
+_MOST_LOAD = 0.67
 _EMPTY = -1
 
 
@@ -122,7 +122,7 @@ class StringNumbers:
     @classmethod
     def build(cls, strings: StringTable) -> StringNumbers:
         """The table for strings that are meant to be distinct."""
-        n_slots = 1 << max(1, int(len(strings) / _MOST_LOAD - 1).bit_length())
+        n_slots = 1 << int(len(strings) / _MOST_LOAD + 1).bit_length()
         return cls(strings, _place(strings.hashes(), n_slots))
 
     def __len__(self) -> int:
