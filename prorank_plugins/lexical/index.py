@@ -228,7 +228,7 @@ class LexicalIndex:
         Raises:
             ConfigError: as for `build`, or an id that is taken; nothing is added then.
         """
-        return self._insert(texts, ids)
+        return list(self._insert(texts, ids))
 
     def delete(self, ids: Iterable[str], missing_ok: bool = False) -> list[str]:
         """Remove documents; returns the ids of those removed. Takes O(documents) time.
@@ -288,7 +288,7 @@ class LexicalIndex:
         check_threads(n_threads)
         ids = [document.id for document in documents]
         texts = [document.text for document in documents]
-        return self._insert(texts, ids, documents, replace, progress)
+        return list(self._insert(texts, ids, documents, replace, progress))
 
     def _insert(
         self,
@@ -297,7 +297,7 @@ class LexicalIndex:
         documents: Sequence[Document] | None = None,
         replace: Replace = "none",
         progress: bool = False,
-    ) -> list[str]:
+    ) -> Sequence[str]:
         with self._editing:
             content, state = self._content, self._content.state
             if replace == "all":
@@ -313,7 +313,7 @@ class LexicalIndex:
             rows = [] if replace == "none" else [state.row_of(key) for key in keys]
             replaced = [row for row in rows if row is not None]
             self._apply(Edit(replaced, named(unnamed, keys, documents)))
-            return list(keys)
+            return keys
 
     def _apply(self, edit: Edit) -> None:
         """Write an edit down where the index was opened, then put it in place."""

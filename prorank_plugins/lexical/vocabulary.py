@@ -37,14 +37,15 @@ class _Numbers(dict[str, int]):
         return number
 
     def __missing__(self, term: str) -> int:
-        if not isinstance(term, str):
+        if type(term) is not str and not isinstance(term, str):
             raise TypeError(f"a term must be a str, found {type(term).__name__}")
-        number = self.find(term)
-        if number < 0:
-            number = self.n_saved + len(self.added)
-            # In this order: whoever reads the number meanwhile finds its term.
-            self.added.append(term)
-            self[term] = number
+        if self.saved is not None and (number := self.find(term)) >= 0:
+            return number
+        added = self.added
+        number = self.n_saved + len(added)
+        # In this order: whoever reads the number meanwhile finds its term.
+        added.append(term)
+        self[term] = number
         return number
 
 
