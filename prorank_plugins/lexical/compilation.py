@@ -10,7 +10,7 @@ import threading
 from types import ModuleType
 
 # Loading machine code from the disk takes less, compiling takes more.
-_PATIENCE_SECONDS = 0.5
+_PATIENCE_SECONDS = 0.3
 
 
 class _Compilation:
