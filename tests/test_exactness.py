@@ -25,6 +25,7 @@ from prorank_plugins.lexical import merging, persistence, persistence_v1, segmen
 from prorank_plugins.lexical.arrays import read_only
 from prorank_plugins.lexical.counting import TermCounter
 from prorank_plugins.lexical.ids import NumberedIds
+from prorank_plugins.lexical.kernels import searching
 from prorank_plugins.lexical.scorers.plan import ScorePlan
 from tests import oracles
 from tests.corpora_adversarial import (
@@ -312,6 +313,52 @@ def test_two_kinds_of_documents_in_turn_do_not_get_mixed_up(scorer):
     index = index_of([["a", "b"], ["b", "a", "a"]] * 1500)
     for query in (["a"], ["b"], ["a", "b"]):
         assert_exact(index, query, KS, scorer)
+
+
+@EVERY_SCORER
+@pytest.mark.parametrize("strong", [[0], [7], [3, 4], [0, 7], range(8)], ids=str)
+def test_it_does_not_matter_in_which_segments_the_best_documents_are(small_segments, scorer, strong):
+    rng = np.random.default_rng(12)
+    corpus = [
+        ["cat"] * rng.integers(1, 9 if place // 500 in strong else 3) + tokens
+        for place, tokens in enumerate(zipf_corpus(rng, 4000, 50, 9))
+    ]
+    index = index_of(corpus)
+    assert len(index._now.state.segments) == 8
+    allowed = rng.random(4000) < 0.3
+    for query in (["cat"], ["cat", "t3", "t20"]):
+        assert_exact(index, query, (10, 17, 33, 64, 65, 100, 400, 1000, 3000), scorer)
+        assert_exact(index, query, (17, 65, 400), scorer, filter=allowed)
+    for row in range(200):
+        index.delete([str(row)])
+    assert_exact(index, ["cat"], (17, 65, 400), scorer)
+
+
+def sorted_by_the_kernel(scores, rows):
+    scores, rows = np.array(scores), np.array(rows, np.int64)
+    room = np.empty(2 * len(scores) + 256, np.int64)
+    searching._sort_best(scores.ctypes.data, rows.ctypes.data, len(scores), room.ctypes.data)
+    return scores.tolist(), rows.tolist()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 63, 64, 65, 66, 1000, 5000])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rng, n: rng.random(n) * 30 + 1e-9,
+        lambda rng, n: rng.integers(1, 6, n) / 3,
+        lambda rng, n: np.full(n, 2.5),
+        lambda rng, n: 10.0 ** rng.uniform(-300, 300, n),
+        lambda rng, n: np.nextafter(1.0, 2.0) + rng.integers(0, 2**20, n) * 2.0**-52,
+        lambda rng, n: 1.0 + np.sort(rng.integers(0, 2**20, n)) * 2.0**-52,
+    ],
+    ids=["any", "few values", "equal", "any size", "equal in their leading halves", "these ascending"],
+)
+def test_the_best_are_sorted_by_score_and_then_by_row(draw, n):
+    rng = np.random.default_rng(n)
+    scores, rows = draw(rng, n), rng.permutation(n) * (2**40 // 5000) + 3
+    order = np.lexsort((rows, -scores))
+    assert sorted_by_the_kernel(scores, rows) == (scores[order].tolist(), rows[order].tolist())
 
 
 @pytest.mark.parametrize("distinct", [3, 200_000])

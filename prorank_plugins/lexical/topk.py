@@ -44,7 +44,7 @@ def best_documents(ready: Ready, allowed: NDArray[np.bool_], span: slice, k: int
         k: at least 1.
     """
     n_queries = span.stop - span.start
-    scores = np.zeros((n_queries, k))
+    scores = np.empty((n_queries, k), np.float32)
     rows = np.empty((n_queries, k), np.int64)
     sizes = np.zeros(n_queries, np.int64)
     state, ends = ready.state, ready.ends[span.start : span.stop + 1]
@@ -52,19 +52,20 @@ def best_documents(ready: Ready, allowed: NDArray[np.bool_], span: slice, k: int
     if len(ready.terms) <= MOST_TERMS or (ends[1:] - ends[:-1]).max() <= MOST_TERMS:
         searching = compiled_search(wait=n_queries > _FEW_QUERIES)
     if searching is not None:
-        room = np.empty(3 * k + 2048 if k > searching.FEW_ENTRIES else 0, np.int64)
+        for_each, for_sorting = searching.room_for(k)
         mask = 0 if allowed is ALL_ROWS else allowed.ctypes.data
         searching.search(
             state.table, ends, ready.terms, ready.groups, ready.numbers, ready.slope, mask,
-            _scratch_of_thread(searching), scores, rows, sizes, room,
+            _scratch_of_thread(searching), np.empty((n_queries, for_each), np.int64),
+            np.empty(for_sorting, np.int64), scores, rows, sizes,
         )  # fmt: skip
     else:
         for q in range(n_queries):
             _best_of_all(ready, allowed, span.start + q, scores[q], rows[q], sizes[q:])
-    final, shared = scores.astype(np.float32), scores.size <= _SHARED_SLOTS
+    shared = scores.size <= _SHARED_SLOTS
     hits = []
     for i, size in enumerate(sizes.tolist()):
-        best, scored = rows[i, :size], final[i, :size]
+        best, scored = rows[i, :size], scores[i, :size]
         hits.append(
             Hits.of_state(state, scored if shared else scored.copy(), best if shared else best.copy())
         )
@@ -75,7 +76,7 @@ def _best_of_all(
     ready: Ready,
     allowed: NDArray[np.bool_],
     query: int,
-    scores: NDArray[np.float64],
+    scores: NDArray[np.float32],
     rows: NDArray[np.int64],
     size: NDArray[np.int64],
 ) -> None:

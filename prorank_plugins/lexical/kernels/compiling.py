@@ -7,6 +7,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from numba.np import arrayobj
@@ -59,7 +60,30 @@ def _address(typing_context: Any, array: Any) -> Any:
     return types.int64(array), generate
 
 
-# The type checker is told what numba makes of the two.
+@intrinsic
+def _choose(typing_context: Any, condition: Any, this: Any, that: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        chosen = builder.select(*arguments)
+        chosen.set_metadata("unpredictable", builder.module.add_metadata([]))
+        return chosen
+
+    return this(types.boolean, this, this), generate
+
+
+@intrinsic
+def _prefetch(typing_context: Any, address: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer, number = ir.PointerType(ir.IntType(8)), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", (pointer,), kind)
+        reading, keep_it, data = number(0), number(3), number(1)
+        builder.call(function, [builder.inttoptr(arguments[0], pointer), reading, keep_it, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+# The type checker is told what numba makes of them.
 
 view: Any = _view
 """``view(address, dtype)``: memory that somebody else owns as an array of unknown length.
@@ -71,3 +95,13 @@ where numba would unpack every array on every call, and hand its parts on to eve
 
 address: Any = _address
 """The int64 address of an array's data; ``array.ctypes.data`` is a second of compilation."""
+
+choose: Any = _choose
+"""``choose(condition, this, that)``: one of two integers of one type, by a conditional move.
+
+A branch that goes either way as often costs twenty times as much; LLVM makes one of ``this if condition
+else that`` unless it is told that nobody can predict it.
+"""
+
+prefetch: Any = _prefetch
+"""``prefetch(address)``: have memory that will be read soon brought near; any address will do."""

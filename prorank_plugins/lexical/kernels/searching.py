@@ -9,6 +9,11 @@ Segment by segment, query by query:
    document can become a candidate, so these (the longest) lists are added without a look, or left out
    and looked up for candidates only. In the other lists a document is noted when its sum crosses the cut.
 3. Candidates are scored exactly in float64, in plan order: the bits do not depend on any of the above.
+   For larger k the k-th score is guessed from the first segment's share, so that the others need not score
+   documents that later ones push out again; a guess that proves too high is taken back, and the query
+   searched once more.
+
+Loops that would branch on what they read write their result anyway and count it or not.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from prorank_plugins.lexical.kernels.compiling import address, kernel, view
+from prorank_plugins.lexical.kernels.compiling import address, choose, kernel, prefetch, view
 
 # Columns of a segment's row in the table of segments; `Segment.record` fills it in.
 N_DOCS, N_TERMS, TERMS, INDPTR, DOCS, CODES, LENGTHS, BOUNDS, CODE_FREQS, N_LARGE = range(10)
@@ -33,10 +38,13 @@ LEVELS = (10, 100, 1000)
 # Rows of the float part of a plan.
 COUNTS, WEIGHTS, OFFSETS, FLOORS, BONUSES = range(5)
 
-# Addresses of working memory, one entry a document each, in the order of `make_scratch`.
-SUMS, FOUND, UPPER, SCORES, MATCHED, BONUS, COVERAGE, HISTOGRAM, TASK = range(9)
-N_SCRATCH = 14
-SPANS_ROOM, SHARES_ROOM, TABLES_ROOM, LIMITS_ROOM, LOWER = range(9, 14)
+# Addresses of working memory, one entry a document each up to `COVERAGE`, in the order of `make_scratch`.
+SUMS, FOUND, UPPER, PLACES, SCORES, MATCHED, BONUS, COVERAGE, HISTOGRAM, TASK = range(10)
+SPANS_ROOM, CODE_SHARES, TABLES_ROOM, LIMITS_ROOM = range(10, 14)
+
+# What precedes a query's best scores and rows: how many there are, and a guess of the k-th score (float64).
+FILLED, GUESSED = range(2)
+N_HEADERS = 2
 
 # One query and one segment, as the loops below see them. They take the address of this record and no
 # arrays: passing arrays on costs more than most of the loops do.
@@ -50,14 +58,18 @@ SPANS_ROOM, SHARES_ROOM, TABLES_ROOM, LIMITS_ROOM, LOWER = range(9, 14)
     BEST_SCORES,
     BEST_ROWS,
     K,
+    ROOM,
     SIZE,
     ALLOWED,
     N_POSTINGS,
-    SHARES,
     TABLES,
     LIMITS,
     N_FOUND,
-) = range(16)
+    GUESS,
+    SHARE,
+    SORTING,
+) = range(19)
+N_TASK = 19
 MOST_DOCS = 65_535
 """Documents in a segment, at most: numbers from 1 name candidates in 16 bits."""
 
@@ -68,20 +80,30 @@ MOST_ROWS = 4_000
 
 # Fewer postings than this in a segment are scored at once, without bounds.
 _FEW_POSTINGS = 256
-# Lists are left out and probed while their bounds sum to this share of the threshold ...
-_LEFT_OUT = 0.4
+# Lists are left out and probed while their bounds sum to this share of the k-th best score so far ...
+_LEFT_OUT = 0.5
+# ... of this one, while it is only known that k documents reach it by one term alone ...
+_LEFT_OUT_AT_FIRST = 0.4
 # ... for a k up to this, beyond which candidates are too many to be worth it ...
 _LEFT_OUT_UP_TO = 16
 # ... if they are at least this long: shorter ones cost less than the probes.
 _LONG = 1024
-# Up to so many entries are sorted as a heap, more digit by digit.
+# What a probe of a list costs, in postings read one after the other.
+_PROBE = 20
+# Sums are cleared one by one if postings are fewer than documents by this factor, else all of them.
+_SPARSE = 16
+# Up to so many entries are kept and sorted as a heap, more are collected and sorted digit by digit.
 FEW_ENTRIES = 64
+# Buckets of equal width that scores are counted in.
+_BUCKETS = 1024
+# How many documents a first segment should have among the best k, more than its share: by a factor, and by
+# so many times the share's square root.
+_SURPLUS = 1.2
+_SPREAD = 5.0
 # Beyond these, bounds would leave the range of 32-bit floats: everything is scored then.
 _LARGE = 1e15
 _TINY = 1e-200
 _HUGE = 1e200
-# What a probe of a list costs, in postings read one after the other.
-_PROBE = 14
 
 _I64 = types.int64
 _F64 = types.float64
@@ -122,76 +144,89 @@ def _make_heap(scores_at: int, rows_at: int, size: int) -> None:
         _sift_down(scores_at, rows_at, at, size, scores[at], rows[at])
 
 
-@kernel(types.void(_I64))
-def _push_found(task_at: int) -> None:
-    """Offer the documents found to the best so far, a heap as soon as they are k."""
-    task = view(task_at, np.int64)
-    segment = view(task[SEGMENT], np.int64)
-    scratch = view(task[SCRATCH], np.int64)
-    found = view(scratch[FOUND], np.uint16)
-    scores = view(scratch[SCORES], np.float64)
-    k = task[K]
-    best_scores = view(task[BEST_SCORES], np.float64)
-    best_rows = view(task[BEST_ROWS], np.int64)
-    size = task[SIZE]
-    for c in range(task[N_FOUND]):
-        score = scores[c]
-        row = segment[BASE] + np.int64(found[c])
-        if not score > 0.0:
-            continue
-        if size < k:
-            best_scores[size] = score
-            best_rows[size] = row
-            size += 1
-            if size == k:
-                _make_heap(task[BEST_SCORES], task[BEST_ROWS], k)
-        elif score > best_scores[0] or (score == best_scores[0] and row < best_rows[0]):
-            _sift_down(task[BEST_SCORES], task[BEST_ROWS], 0, k, score, row)
-    task[SIZE] = size
-
-
-@kernel(types.void(_I64, _I64, _I64, _I64, _I64, _I64))
-def _sort_digits(
-    keys_at: int, places_at: int, moved_at: int, counts_at: int, size: int, n_digits: int
+@kernel(types.void(_I64, _I64, _I64, _I64, _I64, _I64, types.boolean))
+def _sort_pairs(
+    keys_at: int, others_at: int, room_at: int, size: int, first: int, end: int, descending: bool
 ) -> None:
-    """Order places by ``keys[place]``, descending, keeping the order of equal keys: a radix sort.
+    """Order pairs by the bytes of their keys from ``first`` to ``end``, least byte first: a radix sort.
 
-    Arrays of uint64: ``keys``, ``places`` and room for as many more (size,), ``counts`` (8, 256).
+    The order of equal keys is kept. Arrays of 64-bit numbers: ``keys`` and ``others`` (size,), ``room``
+    (2 * size + 256,).
     """
     keys = view(keys_at, np.uint64)
-    places = view(places_at, np.uint64)
-    moved = view(moved_at, np.uint64)
-    counts = view(counts_at, np.uint64)
-    for digit in range(n_digits):
-        for value in range(256):
-            counts[256 * digit + value] = 0
+    counts = view(room_at, np.uint64)
+    byte = np.uint64(255)
+    flipped = byte if descending else np.uint64(0)
+    differing = np.uint64(0)
     for at in range(size):
-        key = keys[at]
-        for digit in range(n_digits):
-            counts[256 * digit + np.int64(key & np.uint64(255))] += np.uint64(1)
-            key >>= np.uint64(8)
-    for digit in range(n_digits):
+        differing |= keys[at] ^ keys[0]
+    from_keys = keys_at
+    from_others = others_at
+    to_keys = room_at + 8 * 256
+    to_others = to_keys + 8 * size
+    for digit in range(first, end):
         shift = np.uint64(8 * digit)
-        base = 256 * digit
-        if counts[base + np.int64((keys[0] >> shift) & np.uint64(255))] == np.uint64(size):
+        if (differing >> shift) & byte == 0:
             continue
+        keys = view(from_keys, np.uint64)
+        others = view(from_others, np.uint64)
+        moved_keys = view(to_keys, np.uint64)
+        moved_others = view(to_others, np.uint64)
+        for value in range(256):
+            counts[value] = 0
+        for at in range(size):
+            counts[((keys[at] >> shift) & byte) ^ flipped] += np.uint64(1)
         begin = np.uint64(0)
-        for value in range(255, -1, -1):
-            count = counts[base + value]
-            counts[base + value] = begin
+        for value in range(256):
+            count = counts[value]
+            counts[value] = begin
             begin += count
         for at in range(size):
-            place = places[at]
-            value = np.int64((keys[place] >> shift) & np.uint64(255))
-            moved[counts[base + value]] = place
-            counts[base + value] += np.uint64(1)
+            key = keys[at]
+            value = ((key >> shift) & byte) ^ flipped
+            to = counts[value]
+            counts[value] = to + np.uint64(1)
+            moved_keys[to] = key
+            moved_others[to] = others[at]
+        from_keys, to_keys = to_keys, from_keys
+        from_others, to_others = to_others, from_others
+    if from_keys != keys_at:
+        keys = view(keys_at, np.uint64)
+        others = view(others_at, np.uint64)
+        moved_keys = view(from_keys, np.uint64)
+        moved_others = view(from_others, np.uint64)
         for at in range(size):
-            places[at] = moved[at]
+            keys[at] = moved_keys[at]
+            others[at] = moved_others[at]
+
+
+@kernel(types.boolean(_I64, _I64, _I64))
+def _finish_sort(scores_at: int, rows_at: int, size: int) -> bool:
+    """Put scores with equal leading halves in order one by one; False if that would take long."""
+    scores = view(scores_at, np.float64)
+    rows = view(rows_at, np.int64)
+    n_moves = 0
+    for at in range(1, size):
+        score = scores[at]
+        if not scores[at - 1] < score:
+            continue
+        row = rows[at]
+        to = at
+        while to > 0 and scores[to - 1] < score:
+            scores[to] = scores[to - 1]
+            rows[to] = rows[to - 1]
+            to -= 1
+        scores[to] = score
+        rows[to] = row
+        n_moves += at - to
+        if n_moves > size:
+            return False
+    return True
 
 
 @kernel(types.void(_I64, _I64, _I64, _I64))
 def _sort_best(scores_at: int, rows_at: int, size: int, room_at: int) -> None:
-    """Order entries in place: higher scores first, then lower rows. ``room`` is for 3·size + 2048 numbers."""
+    """Order entries in place: higher scores first, then lower rows. ``room`` is for 2·size + 256 numbers."""
     scores = view(scores_at, np.float64)
     rows = view(rows_at, np.int64)
     if size <= FEW_ENTRIES:
@@ -203,31 +238,100 @@ def _sort_best(scores_at: int, rows_at: int, size: int, room_at: int) -> None:
             scores[left] = score
             rows[left] = row
         return
-    places_at = room_at + 8 * 2048
-    moved_at = places_at + 8 * size
-    keys_at = moved_at + 8 * size
-    places = view(places_at, np.int64)
-    keys = view(keys_at, np.int64)
-    values = view(keys_at, np.float64)
-    for at in range(size):
-        places[at] = at
-        keys[at] = ~rows[at]  # digits are sorted in descending order, rows are wanted ascending
-    _sort_digits(keys_at, places_at, moved_at, room_at, size, 5)
-    for at in range(size):
-        values[at] = scores[at]  # positive, so that the bits ascend with them
-    _sort_digits(keys_at, places_at, moved_at, room_at, size, 8)
-    for at in range(size):
-        keys[at] = rows[at]
-    for at in range(size):
-        rows[at] = keys[places[at]]
-    for at in range(size):
-        values[at] = scores[at]
-    for at in range(size):
-        scores[at] = values[places[at]]
+    # Scores are positive, so that their bits ascend with them; halves of them are different enough.
+    _sort_pairs(rows_at, scores_at, room_at, size, 0, 8, False)
+    _sort_pairs(scores_at, rows_at, room_at, size, 4, 8, True)
+    if not _finish_sort(scores_at, rows_at, size):
+        _sort_pairs(rows_at, scores_at, room_at, size, 0, 8, False)
+        _sort_pairs(scores_at, rows_at, room_at, size, 0, 8, True)
 
 
-@kernel(types.int64(_I64, _I64, _I64))
-def _locate(task_at: int, terms_at: int, first: int) -> int:
+@kernel(types.float64(_I64))
+def _reached(task_at: int) -> float:
+    """A score that at least k of the best so far reach, close to the k-th; 0 while they are fewer."""
+    task = view(task_at, np.int64)
+    k = task[K]
+    size = task[SIZE]
+    best_scores = view(task[BEST_SCORES], np.float64)
+    if size < k:
+        return 0.0
+    if k <= FEW_ENTRIES:
+        return best_scores[0]
+    histogram = view(view(task[SCRATCH], np.int64)[HISTOGRAM], np.int64)
+    lowest = best_scores[0]
+    highest = best_scores[0]
+    for at in range(size):
+        lowest = min(lowest, best_scores[at])
+        highest = max(highest, best_scores[at])
+    step = (_BUCKETS - 1) / (highest - lowest)
+    if not step < _HUGE:  # all are equal
+        return lowest
+    for bucket in range(_BUCKETS):
+        histogram[bucket] = 0
+    for at in range(size):
+        histogram[np.uint64(np.int64((best_scores[at] - lowest) * step))] += 1
+    edge = _BUCKETS
+    total = 0
+    while total < k:
+        edge -= 1
+        total += histogram[edge]
+    reached = highest
+    for at in range(size):
+        if np.int64((best_scores[at] - lowest) * step) >= edge:
+            reached = min(reached, best_scores[at])
+    return reached
+
+
+@kernel(types.int64(_I64))
+def _cut(task_at: int) -> int:
+    """Drop what cannot be among the k best of a full list; returns how many are left, at least k."""
+    task = view(task_at, np.int64)
+    best_scores = view(task[BEST_SCORES], np.float64)
+    best_rows = view(task[BEST_ROWS], np.int64)
+    reached = _reached(task_at)
+    kept = 0
+    for at in range(task[SIZE]):
+        best_scores[kept] = best_scores[at]
+        best_rows[kept] = best_rows[at]
+        kept += np.int64(best_scores[at] >= reached)
+    if kept <= task[K] + task[K] // 4:
+        return kept
+    _sort_best(task[BEST_SCORES], task[BEST_ROWS], kept, task[SORTING])
+    return task[K]
+
+
+@kernel(types.void(_I64))
+def _keep_found(task_at: int) -> None:
+    """Add the documents found to the best so far: a heap of k, or a list that is cut when it is full."""
+    task = view(task_at, np.int64)
+    segment = view(task[SEGMENT], np.int64)
+    scratch = view(task[SCRATCH], np.int64)
+    found = view(scratch[FOUND], np.uint16)
+    scores = view(scratch[SCORES], np.float64)
+    k = task[K]
+    best_scores = view(task[BEST_SCORES], np.float64)
+    best_rows = view(task[BEST_ROWS], np.int64)
+    for c in range(task[N_FOUND]):
+        size = task[SIZE]
+        score = scores[c]
+        row = segment[BASE] + np.int64(found[c])
+        if not score > 0.0:
+            continue
+        if size == k <= FEW_ENTRIES:
+            if score > best_scores[0] or (score == best_scores[0] and row < best_rows[0]):
+                _sift_down(task[BEST_SCORES], task[BEST_ROWS], 0, k, score, row)
+            continue
+        if size == task[ROOM]:
+            size = _cut(task_at)
+        best_scores[size] = score
+        best_rows[size] = row
+        task[SIZE] = size + 1
+        if size + 1 == k <= FEW_ENTRIES:
+            _make_heap(task[BEST_SCORES], task[BEST_ROWS], k)
+
+
+@kernel(types.int64(_I64, _I64))
+def _locate(task_at: int, terms_at: int) -> int:
     """Where each term's postings begin and end in the segment; returns how many there are in all."""
     task = view(task_at, np.int64)
     segment = view(task[SEGMENT], np.int64)
@@ -239,7 +343,7 @@ def _locate(task_at: int, terms_at: int, first: int) -> int:
     indptr = view(segment[INDPTR], np.uint32)
     total = 0
     for i in range(n_rows):
-        term = terms[first + i]
+        term = terms[i]
         # Terms are numbered as they appear, so that in the first segment each stands at its own place.
         left = 0
         right = term + 1 if term < n_terms else n_terms
@@ -259,6 +363,10 @@ def _locate(task_at: int, terms_at: int, first: int) -> int:
             spans[3 * i] = np.int64(indptr[left])
             spans[3 * i + 1] = np.int64(indptr[left + 1])
             total += spans[3 * i + 1] - spans[3 * i]
+            # The tables take long enough for the lists' beginnings to arrive.
+            prefetch(segment[DOCS] + 2 * spans[3 * i])
+            prefetch(segment[DOCS] + 2 * spans[3 * i] + 64)
+            prefetch(segment[CODES] + spans[3 * i])
     return total
 
 
@@ -291,39 +399,25 @@ def _add_and_note(
         before = sums[doc]
         after = np.uint16(before + table[codes[place]])
         sums[doc] = after
-        if after > cut and before <= cut:
-            found[noted] = doc
-            noted += np.uint64(1)
+        found[noted] = doc
+        noted += np.uint64((after > cut) & (before <= cut))
     return np.int64(noted)
 
 
-@kernel(types.int64(_I64, _I64, _I64, _I64, _I64))
-def _find(docs_at: int, begin: int, end: int, doc: int, n_docs: int) -> int:
-    """Place of a document's posting in a list, else -1; guesses that documents are spread evenly."""
-    if begin >= end:
-        return -1
+@kernel(types.uint64(_I64, types.uint64, types.uint64, types.uint16))
+def _find(docs_at: int, begin: int, end: int, doc: int) -> int:
+    """Where in a list that is not empty a document's posting is, if it is there.
+
+    Nothing branches on what is read, so that the processor searches for several documents at once.
+    """
     docs = view(docs_at, np.uint16)
-    guess = begin + (doc * (end - begin)) // n_docs
-    step = 8
-    if docs[guess] < doc:
-        left = guess + 1
-        while left + step < end and docs[left + step] < doc:
-            left += step + 1
-            step += step
-        right = left + step + 1 if left + step < end else end
-    else:
-        right = guess + 1
-        while right - step > begin and docs[right - step] >= doc:
-            right -= step
-            step += step
-        left = right - step if right - step > begin else begin
-    while left < right:
-        middle = (left + right) >> 1
-        if docs[middle] < doc:
-            left = middle + 1
-        else:
-            right = middle
-    return left if left < end and docs[left] == doc else -1
+    left = begin
+    size = end - begin
+    while size > np.uint64(1):
+        half = size >> np.uint64(1)
+        left = choose(docs[left + half - np.uint64(1)] < doc, left + half, left)
+        size -= half
+    return left
 
 
 @kernel(types.int64(_I64, _I64))
@@ -345,18 +439,43 @@ def _freq_at(segment_at: int, place: int) -> int:
     return 1
 
 
+@kernel(types.uint64(_I64, _I64, _I64, types.boolean))
+def _match(task_at: int, begin: int, end: int, sweep: bool) -> int:
+    """Note in ``PLACES`` where in a list that is not empty the documents found are; returns how many are."""
+    task = view(task_at, np.int64)
+    scratch = view(task[SCRATCH], np.int64)
+    docs_at = view(task[SEGMENT], np.int64)[DOCS]
+    docs = view(docs_at, np.uint16)
+    numbers = view(scratch[SUMS], np.uint16)
+    found = view(scratch[FOUND], np.uint16)
+    places = view(scratch[PLACES], np.uint16)
+    first = np.uint64(begin)
+    last = np.uint64(end)
+    n_matches = np.uint64(0)
+    # Every place is written down, and the next one over it where it is of no use: that takes no branch.
+    if sweep:
+        for place in range(first, last):
+            places[n_matches] = place - first
+            n_matches += np.uint64(numbers[docs[place]] != 0)
+    else:
+        for c in range(np.uint64(task[N_FOUND])):
+            place = _find(docs_at, first, last, found[c])
+            places[n_matches] = place - first
+            n_matches += np.uint64(docs[place] == found[c])
+    return n_matches
+
+
 @kernel(types.void(_I64, _F64, types.boolean))
 def _score(task_at: int, slope: float, sweep: bool) -> None:
     """Exact scores of the documents found, by reading the lists once more or by looking them up.
 
-    For a sweep, ``SUMS`` holds each document's number among those found plus 1, or 0.
+    ``SUMS`` holds each document's number among those found plus 1, or 0.
     """
     task = view(task_at, np.int64)
     segment = view(task[SEGMENT], np.int64)
     scratch = view(task[SCRATCH], np.int64)
     n_rows = task[N_ROWS]
     n_found = task[N_FOUND]
-    n_docs = segment[N_DOCS]
     spans = view(task[SPANS], np.int64)
     plan = view(task[PLAN], np.float64)
     groups = view(task[GROUPS], np.int64)
@@ -365,7 +484,7 @@ def _score(task_at: int, slope: float, sweep: bool) -> None:
     lengths = view(segment[LENGTHS], np.int32)
     code_freqs = view(segment[CODE_FREQS], np.int32)
     numbers = view(scratch[SUMS], np.uint16)
-    found = view(scratch[FOUND], np.uint16)
+    places = view(scratch[PLACES], np.uint16)
     scores = view(scratch[SCORES], np.float64)
     matched = view(scratch[MATCHED], np.float64)
     bonus = view(scratch[BONUS], np.float64)
@@ -383,24 +502,13 @@ def _score(task_at: int, slope: float, sweep: bool) -> None:
         floor = plan[5 * i + FLOORS]
         count = plan[5 * i + COUNTS]
         extra = plan[5 * i + BONUSES]
-        steps = 0
-        if begin < end:
-            steps = end - begin if sweep else n_found
-        for step in range(steps):
-            if sweep:
-                place = begin + step
-                doc = np.uint64(docs[np.uint64(place)])
-                if numbers[doc] == 0:
-                    continue
-                c = np.uint64(numbers[doc]) - np.uint64(1)
-            else:
-                c = np.uint64(step)
-                doc = np.uint64(found[c])
-                place = _find(segment[DOCS], begin, end, np.int64(doc), n_docs)
-                if place < 0:
-                    continue
-            whole = np.int64(code_freqs[codes[np.uint64(place)]])
-            freq = np.float64(whole if whole > 0 else _freq_at(task[SEGMENT], place))
+        n_matches = _match(task_at, begin, end, sweep) if begin < end else np.uint64(0)
+        for match in range(n_matches):
+            place = np.uint64(begin) + np.uint64(places[match])
+            doc = docs[place]
+            c = np.uint64(numbers[doc]) - np.uint64(1)
+            whole = np.int64(code_freqs[codes[place]])
+            freq = np.float64(whole if whole > 0 else _freq_at(task[SEGMENT], np.int64(place)))
             norm = np.float64(lengths[doc]) * slope
             scores[c] += weight * freq / (freq + norm + offset) + floor
             matched[c] += count
@@ -415,8 +523,8 @@ def _score(task_at: int, slope: float, sweep: bool) -> None:
 
 
 @kernel(types.void(_I64, _F64))
-def _score_and_push(task_at: int, slope: float) -> None:
-    """Score the documents found and offer them to the best so far. ``SUMS`` is zero, and left so."""
+def _score_and_keep(task_at: int, slope: float) -> None:
+    """Score the documents found and add them to the best so far. ``SUMS`` is zero, and left so."""
     task = view(task_at, np.int64)
     scratch = view(task[SCRATCH], np.int64)
     n_rows = task[N_ROWS]
@@ -427,15 +535,12 @@ def _score_and_push(task_at: int, slope: float) -> None:
     n_lists = 0
     for i in range(n_rows):
         n_lists += spans[3 * i + 1] > spans[3 * i]
-    sweep = n_found * n_lists * _PROBE > task[N_POSTINGS]
-    if sweep:
-        for c in range(n_found):
-            numbers[found[c]] = np.uint16(c + 1)
-    _score(task_at, slope, sweep)
-    if sweep:
-        for c in range(n_found):
-            numbers[found[c]] = 0
-    _push_found(task_at)
+    for c in range(n_found):
+        numbers[found[c]] = np.uint16(c + 1)
+    _score(task_at, slope, n_found * n_lists * _PROBE > task[N_POSTINGS])
+    for c in range(n_found):
+        numbers[found[c]] = 0
+    _keep_found(task_at)
 
 
 @kernel(types.void(_I64))
@@ -445,12 +550,14 @@ def _keep_allowed(task_at: int) -> None:
     segment = view(task[SEGMENT], np.int64)
     scratch = view(task[SCRATCH], np.int64)
     found = view(scratch[FOUND], np.uint16)
+    upper = view(scratch[UPPER], np.uint16)
     if segment[N_DELETED] > 0:
         deleted = view(segment[DELETED], np.bool_)
         kept = 0
         for c in range(task[N_FOUND]):
             if not deleted[found[c]]:
                 found[kept] = found[c]
+                upper[kept] = upper[c]
                 kept += 1
         task[N_FOUND] = kept
     if task[ALLOWED] != 0:
@@ -459,6 +566,7 @@ def _keep_allowed(task_at: int) -> None:
         for c in range(task[N_FOUND]):
             if mask[found[c]]:
                 found[kept] = found[c]
+                upper[kept] = upper[c]
                 kept += 1
         task[N_FOUND] = kept
 
@@ -486,15 +594,12 @@ def _search_few(task_at: int, slope: float) -> None:
         numbers[found[c]] = 0
     task[N_FOUND] = n_found
     _keep_allowed(task_at)
-    _score_and_push(task_at, slope)
+    _score_and_keep(task_at, slope)
 
 
-@kernel(types.void(_I64, _F64))
-def _fill_shares(task_at: int, slope: float) -> None:
-    """Row by row of ``SHARES``, ``tf / (tf + slope·|D|/avgdl + offset)`` of each code, at most.
-
-    Also fills row 0 of ``LIMITS`` with the most that a posting of each term can add, coverage apart.
-    """
+@kernel(types.void(_I64, _F64, _F64))
+def _fill_tables(task_at: int, slope: float, scale: float) -> None:
+    """Fill each term's table, and row 0 of ``LIMITS`` with the largest number that a posting finds there."""
     task = view(task_at, np.int64)
     segment = view(task[SEGMENT], np.int64)
     n_rows = task[N_ROWS]
@@ -502,24 +607,28 @@ def _fill_shares(task_at: int, slope: float) -> None:
     plan = view(task[PLAN], np.float64)
     limits = view(segment[BOUNDS], np.float32)
     best = view(segment[BEST_CODES], np.uint8)
-    shares = view(task[SHARES], np.float32)
-    most_added = view(task[LIMITS], np.float64)
+    shares = view(view(task[SCRATCH], np.int64)[CODE_SHARES], np.float32)
+    bounds = view(task[LIMITS], np.float64)
     slope32 = np.float32(slope)
+    filled_for = -1.0
     for i in range(n_rows):
-        offset = np.float32(plan[5 * i + OFFSETS])
-        if i > 0 and plan[5 * i + OFFSETS] == plan[5 * (i - 1) + OFFSETS]:
-            for code in range(N_CODES):
-                shares[N_CODES * i + code] = shares[N_CODES * (i - 1) + code]
-        else:
+        if spans[3 * i + 1] <= spans[3 * i]:
+            continue
+        if plan[5 * i + OFFSETS] != filled_for:
+            filled_for = plan[5 * i + OFFSETS]
+            offset = np.float32(filled_for)
             for code in range(N_CODES):
                 freq = limits[code]
-                shares[N_CODES * i + code] = freq / (freq + slope32 * limits[N_CODES + code] + offset)
-        most = np.float32(0.0)
-        if spans[3 * i + 1] > spans[3 * i]:
-            for code in range(np.int64(best[4 * spans[3 * i + 2]]) + 1):
-                if shares[N_CODES * i + code] > most:
-                    most = shares[N_CODES * i + code]
-        most_added[i] = plan[5 * i + WEIGHTS] * most
+                shares[code] = freq / (freq + slope32 * limits[N_CODES + code] + offset)
+        table = view(task[TABLES] + i * (2 * N_CODES), np.uint16)
+        weight = np.float32(plan[5 * i + WEIGHTS] * scale)
+        extra = np.float32(bounds[n_rows + i] * scale + 1.1)
+        for code in range(N_CODES):
+            table[code] = np.uint16(np.int32(shares[code] * weight + extra))
+        most = np.uint16(0)
+        for code in range(np.uint64(best[4 * spans[3 * i + 2]]) + np.uint64(1)):
+            most = max(most, table[code])
+        bounds[i] = most
 
 
 @kernel(types.float64(_I64, _F64))
@@ -537,7 +646,8 @@ def _first_threshold(task_at: int, slope: float) -> float:
     plan = view(task[PLAN], np.float64)
     limits = view(segment[BOUNDS], np.float32)
     best = view(segment[BEST_CODES], np.uint8)
-    lower = view(view(task[SCRATCH], np.int64)[LOWER], np.float32)
+    lower = view(view(task[SCRATCH], np.int64)[CODE_SHARES], np.float32)
+    bits = view(view(task[SCRATCH], np.int64)[CODE_SHARES], np.int32)
     filled_for = -1.0
     slope32 = np.float32(slope)
     threshold = 0.0
@@ -550,12 +660,13 @@ def _first_threshold(task_at: int, slope: float) -> float:
             for code in range(N_CODES):
                 freq = limits[2 * N_CODES + code]
                 lower[code] = freq / (freq + slope32 * limits[3 * N_CODES + code] + offset)
-        least = np.float32(1.0)
-        for code in range(np.int64(best[4 * spans[3 * i + 2] + level]), N_CODES):
-            if lower[code] < least:
-                least = lower[code]
+        # Shares are positive, so that their bits ascend with them; whole numbers are compared many at once.
+        least = bits[N_CODES - 1]
+        for code in range(np.uint64(best[4 * spans[3 * i + 2] + level]), np.uint64(N_CODES)):
+            least = min(least, bits[code])
+        bits[N_CODES] = least
         value = (
-            plan[5 * i + WEIGHTS] * least
+            plan[5 * i + WEIGHTS] * lower[N_CODES]
             + plan[5 * i + FLOORS]
             + plan[5 * i + BONUSES] * plan[5 * i + COUNTS]
         )
@@ -583,132 +694,53 @@ def _best_to_front(task_at: int, k: int) -> int:
         edge -= 1
         total += histogram[edge]
     front = 0
-    for c in range(n_found):
-        if upper[c] >> 8 >= edge:
-            doc = found[c]
-            bound = upper[c]
-            found[c] = found[front]
-            upper[c] = upper[front]
-            found[front] = doc
-            upper[front] = bound
-            front += 1
+    for c in range(n_found):  # exchanged where it need not be, which takes no branch
+        doc = found[c]
+        bound = upper[c]
+        found[c] = found[front]
+        upper[c] = upper[front]
+        found[front] = doc
+        upper[front] = bound
+        front += np.int64(bound >> 8 >= edge)
     return front
 
 
-@kernel(types.void(_I64, _F64))
-def _search_segment(task_at: int, slope: float) -> None:
-    """Steps 1 to 3 of the module for one query and one segment."""
+@kernel(types.void(_I64, _I64, _I64))
+def _add_lists(task_at: int, n_left_out: int, cut: int) -> None:
+    """Sum the bounds of all lists but the first few; find the documents above ``cut`` and their sums.
+
+    ``SUMS`` is zero, and left so.
+    """
     task = view(task_at, np.int64)
     segment = view(task[SEGMENT], np.int64)
     scratch = view(task[SCRATCH], np.int64)
     n_docs = segment[N_DOCS]
-    docs_at = segment[DOCS]
-    codes_at = segment[CODES]
     n_rows = task[N_ROWS]
-    k = task[K]
     spans = view(task[SPANS], np.int64)
-    plan = view(task[PLAN], np.float64)
-    groups = view(task[GROUPS], np.int64)
-    best_scores = view(task[BEST_SCORES], np.float64)
-    shares = view(task[SHARES], np.float32)
-    tables = view(task[TABLES], np.uint16)
     bounds = view(task[LIMITS], np.float64)
+    docs = view(segment[DOCS], np.uint16)
     sums = view(scratch[SUMS], np.uint16)
     found = view(scratch[FOUND], np.uint16)
     upper = view(scratch[UPPER], np.uint16)
-    docs = view(docs_at, np.uint16)
-    codes = view(codes_at, np.uint8)
-
-    extreme = not 0.0 <= slope < _LARGE
-    for i in range(n_rows):
-        extreme = extreme or not plan[5 * i + OFFSETS] < _LARGE
-        for column in range(5):  # a scorer of the caller's own may break the rule
-            extreme = extreme or not plan[5 * i + column] >= 0.0
-    if not extreme:
-        _fill_shares(task_at, slope)
-    # What coverage adds to a posting at most: its bonus, times all tokens of its group.
-    begin = 0
-    total = 0.0
-    while begin < n_rows:
-        count = 0.0
-        end = begin
-        while end < n_rows and groups[end] == groups[begin]:
-            count += plan[5 * end + COUNTS]
-            end += 1
-        for i in range(begin, end):
-            bounds[n_rows + i] = plan[5 * i + FLOORS] + plan[5 * i + BONUSES] * count
-            if spans[3 * i + 1] > spans[3 * i]:
-                bounds[i] += bounds[n_rows + i]
-                total += bounds[i]
-            else:
-                bounds[i] = 0.0
-        begin = end
-    if extreme or not _TINY < total < _HUGE:
-        _search_few(task_at, slope)
-        return
-    threshold = best_scores[0] if task[SIZE] == k else 0.0
-    if task[SIZE] < k and task[ALLOWED] == 0:
-        first = _first_threshold(task_at, slope)
-        if first > threshold:
-            threshold = first
-
-    scale = _FULL / total * (1.0 + 1e-6)
-    for i in range(n_rows):  # bounds[2] orders them, least first
-        weight = np.float32(plan[5 * i + WEIGHTS] * scale)
-        extra = np.float32(bounds[n_rows + i] * scale + 1.1)
-        for code in range(N_CODES):
-            tables[N_CODES * i + code] = np.uint16(shares[N_CODES * i + code] * weight + extra)
-        j = i
-        while j > 0 and bounds[np.int64(bounds[2 * n_rows + j - 1])] > bounds[i]:
-            bounds[2 * n_rows + j] = bounds[2 * n_rows + j - 1]
-            j -= 1
-        bounds[2 * n_rows + j] = i
-    lowered = threshold * (1.0 - 1e-6) * scale - 1.0
-    n_left_out = 0
-    left_out = 0.0  # what the lists left out add at most
-    while k <= _LEFT_OUT_UP_TO and n_left_out < n_rows - 1:
-        i = np.int64(bounds[2 * n_rows + n_left_out])
-        length = spans[3 * i + 1] - spans[3 * i]
-        units = bounds[i] * scale + 2.0 if length > 0 else 0.0
-        if length > 0 and (length < _LONG or left_out + units > _LEFT_OUT * lowered):
-            break
-        left_out += units
-        bounds[3 * n_rows + n_left_out] = left_out
-        n_left_out += 1
-    cut = np.int64(lowered - left_out) if lowered > left_out else np.int64(0)
-
     n_found = 0
     n_added = 0
     quiet = 0.0
     for x in range(n_left_out, n_rows):
         i = np.int64(bounds[2 * n_rows + x])
-        quiet += bounds[i] * scale + 2.0
+        quiet += bounds[i]
         n_added += spans[3 * i + 1] - spans[3 * i]
         table_at = task[TABLES] + i * (2 * N_CODES)
         if quiet <= cut:
-            _add(docs_at, codes_at, spans[3 * i], spans[3 * i + 1], table_at, scratch[SUMS])
+            _add(segment[DOCS], segment[CODES], spans[3 * i], spans[3 * i + 1], table_at, scratch[SUMS])
         else:
             n_found = _add_and_note(
-                docs_at, codes_at, spans[3 * i], spans[3 * i + 1], table_at, scratch[SUMS], np.uint16(cut),
-                scratch[FOUND], n_found,
+                segment[DOCS], segment[CODES], spans[3 * i], spans[3 * i + 1], table_at, scratch[SUMS],
+                np.uint16(cut), scratch[FOUND], n_found,
             )  # fmt: skip
+    for c in range(np.uint64(n_found)):
+        upper[c] = sums[found[c]]
     task[N_FOUND] = n_found
-    _keep_allowed(task_at)
-    n_found = 0
-    for c in range(task[N_FOUND]):
-        bound = np.int64(sums[found[c]])
-        x = n_left_out - 1
-        while x >= 0 and bound + bounds[3 * n_rows + x] >= lowered:
-            i = np.int64(bounds[2 * n_rows + x])
-            place = _find(docs_at, spans[3 * i], spans[3 * i + 1], np.int64(found[c]), n_docs)
-            if place >= 0:
-                bound += np.int64(tables[N_CODES * i + codes[np.uint64(place)]])
-            x -= 1
-        if x < 0 and bound >= lowered:
-            upper[n_found] = np.uint16(bound)
-            found[n_found] = found[c]
-            n_found += 1
-    if n_added * 8 < n_docs:
+    if n_added * _SPARSE < n_docs:
         for x in range(n_left_out, n_rows):
             i = np.int64(bounds[2 * n_rows + x])
             for place in range(np.uint64(spans[3 * i]), np.uint64(spans[3 * i + 1])):
@@ -717,20 +749,175 @@ def _search_segment(task_at: int, slope: float) -> None:
         for doc in range(np.uint64(n_docs)):
             sums[doc] = 0
 
-    task[N_FOUND] = n_found
-    if n_found > k + k // 2 + 16:
-        front = _best_to_front(task_at, k)
+
+@kernel(types.void(_I64, _I64, _F64))
+def _probe_lists(task_at: int, n_left_out: int, needed: float) -> None:
+    """Add to the sums of the documents found what the lists left out hold of them; drop those below."""
+    task = view(task_at, np.int64)
+    segment = view(task[SEGMENT], np.int64)
+    scratch = view(task[SCRATCH], np.int64)
+    n_rows = task[N_ROWS]
+    spans = view(task[SPANS], np.int64)
+    bounds = view(task[LIMITS], np.float64)
+    docs = view(segment[DOCS], np.uint16)
+    codes = view(segment[CODES], np.uint8)
+    found = view(scratch[FOUND], np.uint16)
+    upper = view(scratch[UPPER], np.uint16)
+    for x in range(n_left_out - 1, -1, -1):
+        i = np.int64(bounds[2 * n_rows + x])
+        begin = np.uint64(spans[3 * i])
+        end = np.uint64(spans[3 * i + 1])
+        if begin >= end:
+            continue
+        table = view(task[TABLES] + i * (2 * N_CODES), np.uint16)
+        left = needed - bounds[3 * n_rows + x - 1] if x > 0 else needed
+        least = np.int64(left) if left > 0.0 else np.int64(0)
+        kept = np.uint64(0)
+        for c in range(np.uint64(task[N_FOUND])):
+            doc = found[c]
+            place = _find(segment[DOCS], begin, end, doc)
+            bound = np.int64(upper[c]) + np.int64(docs[place] == doc) * np.int64(table[codes[place]])
+            found[kept] = doc
+            upper[kept] = np.uint16(bound)
+            kept += np.uint64(bound >= least)
+        task[N_FOUND] = np.int64(kept)
+
+
+@kernel(types.float64(_I64))
+def _sum_limits(task_at: int) -> float:
+    """Row 1 of ``LIMITS``: what a posting adds at most besides its share of the weight; returns all sums.
+
+    That is the floor and, by coverage, the bonus times all tokens of the group. The sum is the most that a
+    document can score, or infinite if a number is out of the order of things, as a scorer of the caller's
+    own may have it.
+    """
+    task = view(task_at, np.int64)
+    n_rows = task[N_ROWS]
+    plan = view(task[PLAN], np.float64)
+    groups = view(task[GROUPS], np.int64)
+    bounds = view(task[LIMITS], np.float64)
+    total = 0.0
+    begin = 0
+    while begin < n_rows:
+        count = 0.0
+        end = begin
+        while end < n_rows and groups[end] == groups[begin]:
+            count += plan[5 * end + COUNTS]
+            end += 1
+        for i in range(begin, end):
+            bounds[n_rows + i] = plan[5 * i + FLOORS] + plan[5 * i + BONUSES] * count
+            total += plan[5 * i + WEIGHTS] + bounds[n_rows + i]
+            if not plan[5 * i + OFFSETS] < _LARGE:
+                return np.inf
+            for column in range(5):
+                if not plan[5 * i + column] >= 0.0:
+                    return np.inf
+        begin = end
+    return total
+
+
+@kernel(types.void(_I64, _F64))
+def _search_segment(task_at: int, slope: float) -> None:
+    """Steps 1 to 3 of the module for one query and one segment."""
+    task = view(task_at, np.int64)
+    scratch = view(task[SCRATCH], np.int64)
+    n_rows = task[N_ROWS]
+    k = task[K]
+    spans = view(task[SPANS], np.int64)
+    bounds = view(task[LIMITS], np.float64)
+    found = view(scratch[FOUND], np.uint16)
+    upper = view(scratch[UPPER], np.uint16)
+    guess = view(task[GUESS], np.float64)
+
+    total = _sum_limits(task_at)
+    if not (0.0 <= slope < _LARGE and _TINY < total < _HUGE):
+        _search_few(task_at, slope)
+        return
+    threshold = max(_reached(task_at), guess[0])
+    may_leave_out = _LEFT_OUT
+    if threshold <= 0.0 and task[ALLOWED] == 0:
+        threshold = _first_threshold(task_at, slope)
+        may_leave_out = _LEFT_OUT_AT_FIRST
+    # The same for all segments, so that bounds in one can be compared with bounds in another.
+    scale = _FULL / total * (1.0 + 1e-6)
+    needed = threshold * (1.0 - 1e-6) * scale - 1.0
+    _fill_tables(task_at, slope, scale)
+    for i in range(n_rows):  # bounds[2] orders them, least first
+        j = i
+        while j > 0 and bounds[np.int64(bounds[2 * n_rows + j - 1])] > bounds[i]:
+            bounds[2 * n_rows + j] = bounds[2 * n_rows + j - 1]
+            j -= 1
+        bounds[2 * n_rows + j] = i
+    n_left_out = 0
+    left_out = 0.0  # what the lists left out add at most
+    while k <= _LEFT_OUT_UP_TO and n_left_out < n_rows - 1:
+        i = np.int64(bounds[2 * n_rows + n_left_out])
+        length = spans[3 * i + 1] - spans[3 * i]
+        if length > 0 and (length < _LONG or left_out + bounds[i] > may_leave_out * needed):
+            break
+        left_out += bounds[i]
+        bounds[3 * n_rows + n_left_out] = left_out
+        n_left_out += 1
+    _add_lists(task_at, n_left_out, np.int64(needed - left_out) if needed > left_out else np.int64(0))
+    _keep_allowed(task_at)
+    _probe_lists(task_at, n_left_out, needed)
+
+    n_found = task[N_FOUND]
+    wanted = task[SHARE] if task[SIZE] == 0 and guess[0] == 0.0 else k
+    if n_found > wanted + wanted // 2 + 16:
+        front = _best_to_front(task_at, wanted)
         task[N_FOUND] = front
-        _score_and_push(task_at, slope)
-        lowered = best_scores[0] * (1.0 - 1e-6) * scale - 1.0 if task[SIZE] == k else 0.0
+        if wanted < k:
+            lowest = upper[0]
+            for c in range(front):
+                lowest = min(lowest, upper[c])
+            guess[0] = (lowest + 2.0) / scale * (1.0 + 1e-5)
+        _score_and_keep(task_at, slope)
+        threshold = max(_reached(task_at), guess[0])
+        needed = threshold * (1.0 - 1e-6) * scale - 1.0
         kept = 0
+        least = np.int64(needed) if needed > 0.0 else np.int64(0)
         for c in range(front, n_found):
-            if upper[c] >= lowered:
-                found[kept] = found[c]
-                kept += 1
+            found[kept] = found[c]
+            kept += np.int64(upper[c] >= least)
         task[N_FOUND] = kept
     if task[N_FOUND] > 0:
-        _score_and_push(task_at, slope)
+        _score_and_keep(task_at, slope)
+
+
+@kernel(types.void(_I64, _I64, _F64))
+def _search_one(task_at: int, terms_at: int, slope: float) -> None:
+    """One query in one segment."""
+    task = view(task_at, np.int64)
+    task[N_POSTINGS] = _locate(task_at, terms_at)
+    if task[N_POSTINGS] >= _FEW_POSTINGS:
+        _search_segment(task_at, slope)
+    elif task[N_POSTINGS] > 0:
+        _search_few(task_at, slope)
+
+
+@kernel(types.int64(_I64, _I64, _I64, _I64))
+def _sort_and_check(task_at: int, best_at: int, todo_at: int, n_todo: int) -> int:
+    """Sort what was found for each query to do; keeps on the list those whose guess was wrong."""
+    task = view(task_at, np.int64)
+    todo = view(todo_at, np.int64)
+    k = task[K]
+    n_wrong = 0
+    for t in range(n_todo):
+        q = todo[t]
+        at = best_at + q * 8 * (N_HEADERS + 2 * task[ROOM])
+        header = view(at, np.int64)
+        guess = view(at + 8 * GUESSED, np.float64)
+        scores = view(at + 8 * N_HEADERS, np.float64)
+        _sort_best(at + 8 * N_HEADERS, at + 8 * (N_HEADERS + task[ROOM]), header[FILLED], task[SORTING])
+        if header[FILLED] > k:
+            header[FILLED] = k
+        if guess[0] > 0.0 and (header[FILLED] < k or scores[k - 1] < guess[0]):
+            header[FILLED] = 0
+            guess[0] = -1.0
+            todo[n_wrong] = q
+            n_wrong += 1
+    return n_wrong
 
 
 _INTS = types.Array(types.int64, 1, "C", readonly=True)
@@ -740,8 +927,7 @@ _INTS = types.Array(types.int64, 1, "C", readonly=True)
     types.void(
         types.Array(types.int64, 2, "C", readonly=True), _INTS, _INTS, _INTS,
         types.Array(types.float64, 2, "C", readonly=True), _F64, _I64, _INTS,
-        types.float64[:, ::1], types.int64[:, ::1], types.int64[::1],
-        types.int64[::1],
+        types.int64[:, ::1], types.int64[::1], types.float32[:, ::1], types.int64[:, ::1], types.int64[::1],
     )
 )  # fmt: skip
 def search(
@@ -753,10 +939,11 @@ def search(
     slope: float,
     allowed: int,
     scratch: NDArray[np.int64],
-    best_scores: NDArray[np.float64],
-    best_rows: NDArray[np.int64],
-    n_best: NDArray[np.int64],
-    room: NDArray[np.int64],
+    best: NDArray[np.int64],
+    sorting: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    rows: NDArray[np.int64],
+    sizes: NDArray[np.int64],
 ) -> None:
     """Best k documents of each query by the plan's score, best first, ties by row.
 
@@ -769,55 +956,77 @@ def search(
         slope: of the plan, over avgdl: what a token of a document's length adds to the norm.
         allowed: address of a mask over all rows, or 0.
         scratch: from `make_scratch`; sums are zero and left so.
-        best_scores, best_rows, n_best: (n_queries, k), (n_queries, k), (n_queries,) the results; ``n_best``
-            starts at 0.
-        room: (3 * k + 2048,) working memory for sorting; may be empty for ``k`` up to `FEW_ENTRIES`.
+        best: (n_queries, see `room_for`) working memory.
+        sorting: (see `room_for`,) working memory.
+        scores, rows, sizes: (n_queries, k), (n_queries, k), (n_queries,) written: the results and how many
+            there are.
     """
     n_queries = plan_ends.size - 1
-    k = best_scores.shape[1]
     task_at = scratch[TASK]
     task = view(task_at, np.int64)
     task[SCRATCH] = address(scratch)
-    task[K] = k
+    task[K] = k = rows.shape[1]
+    task[ROOM] = room = (best.shape[1] - N_HEADERS) // 2
     task[SPANS] = scratch[SPANS_ROOM]
-    task[SHARES] = scratch[SHARES_ROOM]
     task[TABLES] = scratch[TABLES_ROOM]
     task[LIMITS] = scratch[LIMITS_ROOM]
+    task[SORTING] = address(sorting)
     task[ALLOWED] = allowed
+    n_docs = 0
     for s in range(segments.shape[0]):
-        task[SEGMENT] = address(segments) + s * 8 * N_COLUMNS
-        for q in range(n_queries):
-            first = plan_ends[q]
-            task[N_ROWS] = plan_ends[q + 1] - first
-            task[N_POSTINGS] = _locate(task_at, address(terms), first)
-            if task[N_POSTINGS] == 0:
-                continue
-            task[PLAN] = address(plan) + first * 8 * 5
-            task[GROUPS] = address(groups) + first * 8
-            task[BEST_SCORES] = address(best_scores) + q * k * 8
-            task[BEST_ROWS] = address(best_rows) + q * k * 8
-            task[SIZE] = n_best[q]
-            if task[N_POSTINGS] < _FEW_POSTINGS:
-                _search_few(task_at, slope)
-            else:
-                _search_segment(task_at, slope)
-            n_best[q] = task[SIZE]
+        n_docs += segments[s, N_DOCS] - segments[s, N_DELETED]
     for q in range(n_queries):
-        at = q * k * 8
-        _sort_best(address(best_scores) + at, address(best_rows) + at, n_best[q], address(room))
+        best[q, FILLED] = 0
+        best[q, GUESSED] = 0  # also the bits of 0.0
+        sizes[q] = q  # the queries to do, until they are done
+    n_todo = n_queries
+    while n_todo > 0:
+        for s in range(segments.shape[0]):
+            task[SEGMENT] = address(segments) + s * 8 * N_COLUMNS
+            share = k * (segments[s, N_DOCS] - segments[s, N_DELETED]) / n_docs
+            share = share * _SURPLUS + _SPREAD * np.sqrt(share)
+            task[SHARE] = np.int64(share) if k > _LEFT_OUT_UP_TO and share < k else k
+            for t in range(n_todo):
+                q = sizes[t]
+                at = address(best) + q * 8 * (N_HEADERS + 2 * room)
+                task[BEST_SCORES] = at + 8 * N_HEADERS
+                task[BEST_ROWS] = at + 8 * (N_HEADERS + room)
+                task[GUESS] = at + 8 * GUESSED
+                task[SIZE] = best[q, FILLED]
+                task[N_ROWS] = plan_ends[q + 1] - plan_ends[q]
+                task[PLAN] = address(plan) + plan_ends[q] * 8 * 5
+                task[GROUPS] = address(groups) + plan_ends[q] * 8
+                _search_one(task_at, address(terms) + plan_ends[q] * 8, slope)
+                best[q, FILLED] = task[SIZE]
+        n_todo = _sort_and_check(task_at, address(best), address(sizes), n_todo)
+    for q in range(n_queries):
+        at = address(best) + q * 8 * (N_HEADERS + 2 * room) + 8 * N_HEADERS
+        found_scores = view(at, np.float64)
+        found_rows = view(at + 8 * room, np.int64)
+        sizes[q] = best[q, FILLED]
+        for c in range(sizes[q]):
+            scores[q, c] = found_scores[c]
+            rows[q, c] = found_rows[c]
+
+
+def room_for(k: int) -> tuple[int, int]:
+    """Numbers of working memory that `search` needs for each query, and for sorting."""
+    if k <= FEW_ENTRIES:
+        return N_HEADERS + 2 * k, 0
+    room = 2 * k + FEW_ENTRIES
+    return N_HEADERS + 2 * room, 2 * room + 256
 
 
 def make_scratch() -> tuple[tuple[NDArray[Any], ...], NDArray[np.int64]]:
     """Working memory for `search`, for one thread at a time, and its addresses.
 
-    Of the last four, which have a row for each term, only what queries need is ever touched.
+    Of the last two, which have a row for each term, only what queries need is ever touched.
     """
-    per_document = (np.uint16, np.uint16, np.uint16, np.float64, np.float64, np.float64, np.float64)
+    per_document = [np.uint16] * 4 + [np.float64] * 4
     arrays: list[NDArray[Any]] = [np.zeros(MOST_DOCS + 1, dtype) for dtype in per_document]
-    arrays += [np.zeros(N_CODES, np.int64), np.zeros(16, np.int64)]
-    arrays += [np.empty((MOST_ROWS, 3), np.int64), np.empty((MOST_ROWS, N_CODES), np.float32)]
+    arrays += [np.zeros(_BUCKETS, np.int64), np.zeros(N_TASK, np.int64)]
+    arrays += [np.empty((MOST_ROWS, 3), np.int64), np.empty(N_CODES + 1, np.float32)]
     arrays += [np.empty((MOST_ROWS, N_CODES), np.uint16), np.empty((4, MOST_ROWS), np.float64)]
-    arrays.append(np.empty(N_CODES, np.float32))
     addresses = np.array([array.ctypes.data for array in arrays], np.int64)
     addresses.flags.writeable = False
     return tuple(arrays), addresses
