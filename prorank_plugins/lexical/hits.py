@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,20 @@ from prorank_plugins.core.shown import print_str
 from prorank_plugins.lexical.state import State
 
 _SHOWN = 20
+
+
+class Found(NamedTuple):
+    """What a search of a batch of queries found.
+
+    Attributes:
+        state: that was searched; None for hits that know their ids.
+        scores: (n_queries, k); a query's hits come first in its row.
+        rows: (n_queries, k) of the state.
+    """
+
+    state: State | None
+    scores: NDArray[np.float32]
+    rows: NDArray[np.int64]
 
 
 class Hits:
@@ -27,25 +41,24 @@ class Hits:
         rows: (k,) positions of the documents in the index at the time of the search.
     """
 
-    __slots__ = ("_ids", "_rows", "_state", "scores")
+    __slots__ = ("_found", "_ids", "_place", "_size")
 
     def __init__(self, ids: list[str], scores: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
         self._ids: list[str] | None = ids
-        self.scores = scores
-        self._rows = rows
-        self._state: State | None = None
+        self._found = Found(None, scores[np.newaxis], rows[np.newaxis])
+        self._place, self._size = 0, len(scores)
 
     @classmethod
-    def of_state(cls, state: State, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> Hits:
-        """Hits whose ids are read when they are asked for.
+    def of(cls, found: Found, place: int, size: int) -> Hits:
+        """Hits of one query, which are read when they are asked for.
 
         Args:
-            state: that was searched.
-            scores: (k,).
-            rows: (k,) of the state.
+            found: what a search found.
+            place: of the query.
+            size: how many it found.
         """
         hits = cls.__new__(cls)
-        hits._ids, hits.scores, hits._rows, hits._state = None, scores, rows, state
+        hits._found, hits._place, hits._size, hits._ids = found, place, size, None
         return hits
 
     @classmethod
@@ -57,18 +70,29 @@ class Hits:
     def ids(self) -> list[str]:
         """The caller's keys."""
         if self._ids is None:
-            assert self._state is not None
-            self._ids = self._state.ids_at(self._rows.tolist())
+            assert self._found.state is not None
+            self._ids = self._found.state.ids_at(self._rows.tolist())
         return self._ids
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """(k,) descending, all above 0."""
+        return self._found.scores[self._place, : self._size]
 
     @property
     def rows(self) -> NDArray[np.int64]:
         """(k,) positions of the documents in the index at the time of the search."""
-        return self._rows if self._state is None else self._state.positions(self._rows)
+        state = self._found.state
+        return self._rows if state is None else state.positions(self._rows)
+
+    @property
+    def _rows(self) -> NDArray[np.int64]:
+        return self._found.rows[self._place, : self._size]
 
     def documents(self) -> list[Document]:
         """The documents, of an index that keeps them."""
-        return [] if self._state is None else self._state.documents_at(self._rows.tolist())
+        state = self._found.state
+        return [] if state is None else state.documents_at(self._rows.tolist())
 
     def __getstate__(self) -> dict[str, Any]:
         return {"ids": self.ids, "scores": self.scores, "rows": self.rows}
@@ -77,7 +101,7 @@ class Hits:
         self.__init__(**state)  # type: ignore[misc]
 
     def __len__(self) -> int:
-        return len(self.scores)
+        return self._size
 
     def __iter__(self) -> Iterator[tuple[str, float]]:
         return iter(zip(self.ids, self.scores.tolist(), strict=True))

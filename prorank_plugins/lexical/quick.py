@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+from types import ModuleType
+
 import numpy as np
 
-from prorank_plugins.lexical.arrays import read_only
 from prorank_plugins.lexical.asking import Asked
 from prorank_plugins.lexical.content import Content
 from prorank_plugins.lexical.exhaustive import length_slope
@@ -13,6 +15,14 @@ from prorank_plugins.lexical.ready import Ready
 from prorank_plugins.lexical.scorers.bm25 import BM25
 from prorank_plugins.lexical.scorers.bmx import BMX
 from prorank_plugins.lexical.scorers.plan import Scorer
+
+
+@cache
+def _plans() -> ModuleType:
+    """Imported once: an import statement costs as much as planning does."""
+    from prorank_plugins.lexical.kernels import plans
+
+    return plans
 
 
 def can_be_quick(asked: Asked, scorer: Scorer) -> bool:
@@ -26,9 +36,8 @@ def can_be_quick(asked: Asked, scorer: Scorer) -> bool:
 
 def plan_quickly(asked: Asked, scorer: BMX | BM25, content: Content) -> Ready:
     """The plan, by the same kernels as `Scorer.plan`; the content must not change meanwhile."""
-    from prorank_plugins.lexical.kernels.plans import plan_tokens
-
     statistics = content.statistics
+    doc_freqs, log_entropies = statistics.tables
     if isinstance(scorer, BMX):
         slope, paper = scorer.alpha_of(statistics), scorer.variant == "paper"
         parameters = (False, slope, scorer.beta_of(statistics), paper)
@@ -39,12 +48,10 @@ def plan_quickly(asked: Asked, scorer: BMX | BM25, content: Content) -> Ready:
     n = len(tokens)
     integers, numbers = np.empty((2, n), np.int64), np.empty((n, 5))
     ends = np.empty(len(asked.ends), np.int64)
-    n_rows = plan_tokens(
-        read_only(tokens), read_only(np.array(asked.ends)), statistics.doc_freqs, statistics.log_entropies,
-        statistics.n_terms, statistics.n_docs, *parameters, integers, numbers, ends,
+    n_rows = _plans().plan_tokens(
+        tokens, np.array(asked.ends), doc_freqs, log_entropies, statistics.n_terms, statistics.n_docs,
+        *parameters, integers, numbers, ends,
     )  # fmt: skip
-    for array in (integers, numbers, ends):
-        array.flags.writeable = False
     terms, groups = integers[0, :n_rows], integers[1, :n_rows]
     slope = length_slope(slope, statistics.average_length)
     return Ready(content.state, ends, terms, groups, numbers[:n_rows], slope)

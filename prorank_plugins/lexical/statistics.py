@@ -135,6 +135,11 @@ class TermStatistics:
         return self.total_length / self.n_docs if self.n_docs else 0.0
 
     @property
+    def tables(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """(at least n_terms,) the two below with whatever comes after them, to be read only."""
+        return self._doc_freqs, self._log_entropies
+
+    @property
     def doc_freqs(self) -> NDArray[np.int32]:
         """(n_terms,) documents containing each term; changes show through."""
         return read_only(self._doc_freqs[: self.n_terms])

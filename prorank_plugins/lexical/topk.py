@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from prorank_plugins.lexical.compilation import compiled_search
 from prorank_plugins.lexical.exhaustive import score_all
 from prorank_plugins.lexical.filters import ALL_ROWS
-from prorank_plugins.lexical.hits import Hits
+from prorank_plugins.lexical.hits import Found, Hits
 from prorank_plugins.lexical.ready import Ready
 
 _THREAD = threading.local()
@@ -21,7 +21,7 @@ MOST_TERMS = 4_000
 
 # More queries than these wait for a kernel that is being compiled.
 _FEW_QUERIES = 4
-# Up to so many result slots of a call, each hit keeps a view of them instead of a copy.
+# Up to so many result slots of a call, all hits keep them together instead of a copy each.
 _SHARED_SLOTS = 1 << 14
 
 
@@ -62,14 +62,13 @@ def best_documents(ready: Ready, allowed: NDArray[np.bool_], span: slice, k: int
     else:
         for q in range(n_queries):
             _best_of_all(ready, allowed, span.start + q, scores[q], rows[q], sizes[q:])
-    shared = scores.size <= _SHARED_SLOTS
-    hits = []
-    for i, size in enumerate(sizes.tolist()):
-        best, scored = rows[i, :size], scores[i, :size]
-        hits.append(
-            Hits.of_state(state, scored if shared else scored.copy(), best if shared else best.copy())
-        )
-    return hits
+    if scores.size <= _SHARED_SLOTS:
+        found = Found(state, scores, rows)
+        return [Hits.of(found, place, size) for place, size in enumerate(sizes.tolist())]
+    return [
+        Hits.of(Found(state, scores[i : i + 1, :size].copy(), rows[i : i + 1, :size].copy()), 0, size)
+        for i, size in enumerate(sizes.tolist())
+    ]
 
 
 def _best_of_all(

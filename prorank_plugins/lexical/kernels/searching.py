@@ -510,7 +510,7 @@ def _score(task_at: int, slope: float, sweep: bool) -> None:
             whole = np.int64(code_freqs[codes[place]])
             freq = np.float64(whole if whole > 0 else _freq_at(task[SEGMENT], np.int64(place)))
             norm = np.float64(lengths[doc]) * slope
-            scores[c] += weight * freq / (freq + norm + offset) + floor
+            scores[c] += weight * (freq / (freq + norm + offset)) + floor
             matched[c] += count
             bonus[c] += extra
         if i == n_rows - 1 or groups[i] != groups[i + 1]:
