@@ -19,10 +19,13 @@ _THREAD = threading.local()
 MOST_TERMS = 4_000
 """Distinct terms of a query, at most, for the kernel; longer ones are scored exhaustively."""
 
+_NO_ROOM = np.empty(0, np.int64)
+_MOST_ROOM = 1 << 20
+
 # More queries than these wait for a kernel that is being compiled.
 _FEW_QUERIES = 4
 # Up to so many result slots of a call, all hits keep them together instead of a copy each.
-_SHARED_SLOTS = 1 << 14
+_SHARED_SLOTS = 1 << 15
 
 
 def _scratch_of_thread(searching: ModuleType) -> NDArray[np.int64]:
@@ -32,6 +35,16 @@ def _scratch_of_thread(searching: ModuleType) -> NDArray[np.int64]:
     except AttributeError:
         _THREAD.scratch = searching.make_scratch()
         return _THREAD.scratch[1]  # type: ignore[no-any-return]
+
+
+def _room_of_thread(size: int) -> NDArray[np.int64]:
+    """(at least ``size``,) working memory, kept likewise if it is not large."""
+    room: NDArray[np.int64] = getattr(_THREAD, "room", _NO_ROOM)
+    if len(room) < size:
+        room = np.empty(size, np.int64)
+        if size <= _MOST_ROOM:
+            _THREAD.room = room
+    return room
 
 
 def best_documents(ready: Ready, allowed: NDArray[np.bool_], span: slice, k: int) -> list[Hits]:
@@ -52,12 +65,11 @@ def best_documents(ready: Ready, allowed: NDArray[np.bool_], span: slice, k: int
     if len(ready.terms) <= MOST_TERMS or (ends[1:] - ends[:-1]).max() <= MOST_TERMS:
         searching = compiled_search(wait=n_queries > _FEW_QUERIES)
     if searching is not None:
-        for_each, for_sorting = searching.room_for(k)
         mask = 0 if allowed is ALL_ROWS else allowed.ctypes.data
         searching.search(
             state.table, ends, ready.terms, ready.groups, ready.numbers, ready.slope, mask,
-            _scratch_of_thread(searching), np.empty((n_queries, for_each), np.int64),
-            np.empty(for_sorting, np.int64), scores, rows, sizes,
+            _scratch_of_thread(searching), _room_of_thread(searching.room_for(n_queries, k)), scores, rows,
+            sizes,
         )  # fmt: skip
     else:
         for q in range(n_queries):

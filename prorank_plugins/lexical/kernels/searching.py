@@ -95,7 +95,7 @@ _SPARSE = 16
 # Up to so many entries are kept and sorted as a heap, more are collected and sorted digit by digit.
 FEW_ENTRIES = 64
 # Buckets of equal width that scores are counted in.
-_BUCKETS = 1024
+_BUCKETS = 256
 # How many documents a first segment should have among the best k, more than its share: by a factor, and by
 # so many times the share's square root.
 _SURPLUS = 1.2
@@ -927,7 +927,7 @@ _INTS = types.Array(types.int64, 1, "C", readonly=True)
     types.void(
         types.Array(types.int64, 2, "C", readonly=True), _INTS, _INTS, _INTS,
         types.Array(types.float64, 2, "C", readonly=True), _F64, _I64, _INTS,
-        types.int64[:, ::1], types.int64[::1], types.float32[:, ::1], types.int64[:, ::1], types.int64[::1],
+        types.int64[::1], types.float32[:, ::1], types.int64[:, ::1], types.int64[::1],
     )
 )  # fmt: skip
 def search(
@@ -939,8 +939,7 @@ def search(
     slope: float,
     allowed: int,
     scratch: NDArray[np.int64],
-    best: NDArray[np.int64],
-    sorting: NDArray[np.int64],
+    room: NDArray[np.int64],
     scores: NDArray[np.float32],
     rows: NDArray[np.int64],
     sizes: NDArray[np.int64],
@@ -956,8 +955,7 @@ def search(
         slope: of the plan, over avgdl: what a token of a document's length adds to the norm.
         allowed: address of a mask over all rows, or 0.
         scratch: from `make_scratch`; sums are zero and left so.
-        best: (n_queries, see `room_for`) working memory.
-        sorting: (see `room_for`,) working memory.
+        room: (at least `room_for` (n_queries, k),) working memory.
         scores, rows, sizes: (n_queries, k), (n_queries, k), (n_queries,) written: the results and how many
             there are.
     """
@@ -966,18 +964,21 @@ def search(
     task = view(task_at, np.int64)
     task[SCRATCH] = address(scratch)
     task[K] = k = rows.shape[1]
-    task[ROOM] = room = (best.shape[1] - N_HEADERS) // 2
+    task[ROOM] = most = k if k <= FEW_ENTRIES else 2 * k + FEW_ENTRIES
+    step = 8 * (N_HEADERS + 2 * most)
+    best_at = address(room)
     task[SPANS] = scratch[SPANS_ROOM]
     task[TABLES] = scratch[TABLES_ROOM]
     task[LIMITS] = scratch[LIMITS_ROOM]
-    task[SORTING] = address(sorting)
+    task[SORTING] = best_at + n_queries * step
     task[ALLOWED] = allowed
     n_docs = 0
     for s in range(segments.shape[0]):
         n_docs += segments[s, N_DOCS] - segments[s, N_DELETED]
     for q in range(n_queries):
-        best[q, FILLED] = 0
-        best[q, GUESSED] = 0  # also the bits of 0.0
+        header = view(best_at + q * step, np.int64)
+        header[FILLED] = 0
+        header[GUESSED] = 0  # also the bits of 0.0
         sizes[q] = q  # the queries to do, until they are done
     n_todo = n_queries
     while n_todo > 0:
@@ -988,33 +989,34 @@ def search(
             task[SHARE] = np.int64(share) if k > _LEFT_OUT_UP_TO and share < k else k
             for t in range(n_todo):
                 q = sizes[t]
-                at = address(best) + q * 8 * (N_HEADERS + 2 * room)
+                at = best_at + q * step
+                header = view(at, np.int64)
                 task[BEST_SCORES] = at + 8 * N_HEADERS
-                task[BEST_ROWS] = at + 8 * (N_HEADERS + room)
+                task[BEST_ROWS] = at + 8 * (N_HEADERS + most)
                 task[GUESS] = at + 8 * GUESSED
-                task[SIZE] = best[q, FILLED]
+                task[SIZE] = header[FILLED]
                 task[N_ROWS] = plan_ends[q + 1] - plan_ends[q]
                 task[PLAN] = address(plan) + plan_ends[q] * 8 * 5
                 task[GROUPS] = address(groups) + plan_ends[q] * 8
                 _search_one(task_at, address(terms) + plan_ends[q] * 8, slope)
-                best[q, FILLED] = task[SIZE]
-        n_todo = _sort_and_check(task_at, address(best), address(sizes), n_todo)
+                header[FILLED] = task[SIZE]
+        n_todo = _sort_and_check(task_at, best_at, address(sizes), n_todo)
     for q in range(n_queries):
-        at = address(best) + q * 8 * (N_HEADERS + 2 * room) + 8 * N_HEADERS
-        found_scores = view(at, np.float64)
-        found_rows = view(at + 8 * room, np.int64)
-        sizes[q] = best[q, FILLED]
+        at = best_at + q * step
+        found_scores = view(at + 8 * N_HEADERS, np.float64)
+        found_rows = view(at + 8 * (N_HEADERS + most), np.int64)
+        sizes[q] = view(at, np.int64)[FILLED]
         for c in range(sizes[q]):
             scores[q, c] = found_scores[c]
             rows[q, c] = found_rows[c]
 
 
-def room_for(k: int) -> tuple[int, int]:
-    """Numbers of working memory that `search` needs for each query, and for sorting."""
+def room_for(n_queries: int, k: int) -> int:
+    """Numbers of working memory that `search` needs."""
     if k <= FEW_ENTRIES:
-        return N_HEADERS + 2 * k, 0
-    room = 2 * k + FEW_ENTRIES
-    return N_HEADERS + 2 * room, 2 * room + 256
+        return n_queries * (N_HEADERS + 2 * k)
+    most = 2 * k + FEW_ENTRIES
+    return n_queries * (N_HEADERS + 2 * most) + 2 * most + 256
 
 
 def make_scratch() -> tuple[tuple[NDArray[Any], ...], NDArray[np.int64]]:
