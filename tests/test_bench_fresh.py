@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from prorank_plugins.cli.bench.document_files import write_documents
 from prorank_plugins.cli.bench.engine import BASELINE
 from prorank_plugins.cli.bench.footprint_tables import footprint_section
 from prorank_plugins.cli.bench.fresh_worker import Job
+from prorank_plugins.cli.bench.scaling import names_at
 from prorank_plugins.core.errors import ProRankError
 
 TEXTS = ["Two foxes\nran home.", "", "A fox sleeps", *(f"paper number {i}" for i in range(30))]
@@ -118,6 +120,12 @@ def test_the_footprint_page_shows_medians_of_rounds(bench_setting):
     page = footprint_section(section)
     assert "| prorank | 500 docs/s | 300 MiB | 500 docs/s | 300 MiB | 250 ms | 50 MiB |" in page
     assert f"| {BASELINE} | 20 ms | 4.00 s | 0.02 s | 30 MiB | 30 MiB | 30 MiB | nan MiB | 30 MiB |" in page
+
+
+def test_other_engines_grow_as_far_as_they_are_told_to():
+    arguments = argparse.Namespace(engines=["prorank", "tantivy", "bm25s"], others_up_to=1000)
+    assert names_at(1000, arguments) == ["prorank", "tantivy", "bm25s"]
+    assert names_at(1001, arguments) == ["prorank"]
 
 
 @pytest.mark.slow

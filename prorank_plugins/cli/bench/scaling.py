@@ -9,16 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from prorank_plugins.cli.bench.common import load_average, say
+from prorank_plugins.cli.bench.common import at_least_1, load_average, say
 from prorank_plugins.cli.bench.lexical_options import add_lexical_options, numbers
 from prorank_plugins.cli.options import Subparsers, add_command
 
 _SIZES = "1000,10000,100000,1000000"
+_OTHERS_UP_TO = 1_000_000
 
 _EXAMPLES = """\
   prorank bench scaling --sizes 1000,10000
   prorank bench scaling --corpus beir/nq
-  prorank bench scaling --corpus beir/nq --sizes 1000,10000,100000,1000000,10000000 --engines prorank
+  prorank bench scaling --corpus beir/nq --sizes 1000,10000,100000,1000000,10000000
 """
 
 
@@ -39,6 +40,12 @@ def add_parser(kinds: Subparsers) -> None:
         type=numbers,
         default=numbers(_SIZES),
         help=f"numbers of documents (default: {_SIZES}); 10,000,000 need 20 GB of disk",
+    )
+    parser.add_argument(
+        "--others-up-to",
+        type=at_least_1,
+        default=_OTHERS_UP_TO,
+        help=f"the size up to which other engines take part (default: {_OTHERS_UP_TO:,})",
     )
 
 
@@ -62,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         measured: dict[str, Any] = {}
         skipped: list[str] = []
         for size in sizes:
-            engines, skipped = choose_engines(arguments.engines, size)
+            engines, skipped = choose_engines(names_at(size, arguments), size)
             fresh = Fresh(Path(folder), files, size, queries)
             measured[str(size)] = _measure(fresh, engines, arguments.k, arguments.rounds)
     facts = {"mean_length": files.n_terms / source.n_docs, "n_queries": len(queries)}
@@ -70,6 +77,12 @@ def run(arguments: argparse.Namespace) -> int:
     section = keep(arguments.output, "scaling", name, {"setting": asdict(setting), "sizes": measured})
     print(scaling_section(section))
     return 0
+
+
+def names_at(size: int, arguments: argparse.Namespace) -> list[str]:
+    """The engines asked for that take part at this size; this package comes first and always does."""
+    names: list[str] = arguments.engines
+    return names if size <= arguments.others_up_to else names[:1]
 
 
 def _measure(fresh: Any, engines: Sequence[Any], ks: Sequence[int], rounds: int) -> dict[str, Any]:
