@@ -61,10 +61,17 @@ class Threshold:
         self.n_pairs = n_pairs
 
     def __enter__(self):
-        self.before, statistics._MANY_PAIRS = statistics._MANY_PAIRS, self.n_pairs
+        self.before, statistics.MANY_PAIRS = statistics.MANY_PAIRS, self.n_pairs
 
     def __exit__(self, *_):
-        statistics._MANY_PAIRS = self.before
+        statistics.MANY_PAIRS = self.before
+
+
+def summed(documents):
+    """Arguments of `add_sums` for documents given as {term: tf}."""
+    terms, freqs, n_docs, total_length = pairs(documents)
+    distinct, doc_freqs = np.unique(terms, return_counts=True)
+    return distinct, doc_freqs, Histograms.of(terms, freqs), n_docs, total_length
 
 
 # Formulas
@@ -302,3 +309,20 @@ def test_sizes_are_not_negative():
     for n_docs, total_length in ((-1, 0), (0, -1)):
         with pytest.raises(ValueError, match="there are"):
             TermStatistics.from_arrays(TermStatistics().arrays(), n_docs, total_length)
+
+
+@given(st.lists(DOCUMENTS, max_size=6), st.lists(DOCUMENTS, max_size=6), THRESHOLDS)
+def test_sums_over_documents_count_like_the_documents(first, second, threshold):
+    with Threshold(threshold):
+        one, other = told(first), told(first)
+        one.change(*pairs(second), sign=1)
+        other.add_sums(*summed(second))
+    assert state(one) == state(other)
+
+
+def test_entries_of_few_of_many_terms_are_those_of_all():
+    terms = np.repeat(np.arange(40), 2)
+    histograms = Histograms.of(terms, np.tile([2, 3], 40))
+    few, all_terms = histograms.take(np.array([3, 17])), histograms.take(np.arange(42))
+    assert [array.tolist() for array in few] == [[0, 2, 4], [2, 3, 2, 3], [1, 1, 1, 1]]
+    assert all_terms[0].tolist() == [*range(0, 81, 2), 80, 80]

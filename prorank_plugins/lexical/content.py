@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from prorank_plugins.lexical.histograms import Histograms
 from prorank_plugins.lexical.merging import merge_all
 from prorank_plugins.lexical.segment import Segment
 from prorank_plugins.lexical.state import State
-from prorank_plugins.lexical.statistics import TermStatistics
+from prorank_plugins.lexical.statistics import MANY_PAIRS, TermStatistics
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
 
@@ -77,8 +78,13 @@ class Content:
                 docs = removed[start:stop] - self.state.bases[i]
                 self._change(*segment.postings_of(docs.tolist()), segment.lengths[docs], -1)
         for segment in edit.added:
-            terms = np.repeat(segment.terms, np.diff(segment.indptr))
-            self._change(terms, segment.term_freqs(), segment.lengths, 1)
+            if len(segment.docs) >= MANY_PAIRS:
+                sums = segment.terms, segment.doc_freqs, Histograms.of(*segment.repeats())
+                total_length = int(segment.lengths.sum(dtype=np.int64))
+                self.statistics.add_sums(*sums, segment.n_docs, total_length)
+            else:
+                terms = np.repeat(segment.terms, segment.doc_freqs)
+                self._change(terms, segment.term_freqs(), segment.lengths, 1)
 
     def _change(
         self, terms: NDArray[np.int32], freqs: NDArray[np.int32], lengths: NDArray[np.int32], sign: int

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-# Frequencies below are looked up; few are above.
+# Frequencies below are looked up, and logarithms of whole numbers; few are above.
 _TABLE_SIZE = 256
 
 
@@ -49,13 +49,20 @@ def log_entropies_of_counts(
     lowest[without] = term_freqs[indptr[:-1][without]]
     terms = counts * _ratios(term_freqs, lowest[owners])
     # bincount adds in the order given: documents with tf = 1 first.
-    totals = np.bincount(
-        np.concatenate((places, owners)), np.concatenate((ones * 1.0, terms)), minlength=len(ones)
-    )
+    shares = np.concatenate((ones * 1.0, terms))
+    totals = np.bincount(np.concatenate((places, owners)), shares, minlength=len(ones)).astype(np.float64)
     result = np.full(len(ones), -np.inf)
     present = np.flatnonzero(totals > 0)
-    logarithms = np.fromiter(map(math.log, totals[present].tolist()), np.float64, len(present))
-    result[present] = _shares(lowest[present]) + logarithms
+    result[present] = _shares(lowest[present]) + _logarithms(totals[present])
+    return result
+
+
+def _logarithms(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Natural logarithms of positive numbers; most are small and whole, and looked up."""
+    whole: NDArray[np.int64] = np.minimum(numbers, _TABLE_SIZE - 1).astype(np.int64)
+    result: NDArray[np.float64] = _logarithm_table()[whole]
+    others = np.flatnonzero(whole != numbers)
+    result[others] = list(map(math.log, numbers[others].tolist()))
     return result
 
 
@@ -79,6 +86,11 @@ def _ratios(term_freqs: NDArray[np.int64], lowest: NDArray[np.int64]) -> NDArray
 @cache
 def _share_table() -> NDArray[np.float64]:
     return log_entropy_terms(np.arange(_TABLE_SIZE))
+
+
+@cache
+def _logarithm_table() -> NDArray[np.float64]:
+    return np.array([-math.inf, *map(math.log, range(1, _TABLE_SIZE))])
 
 
 @cache

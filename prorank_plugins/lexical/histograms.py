@@ -55,6 +55,8 @@ class Histograms:
         Raises:
             ValueError: more is taken off than there is.
         """
+        if sign > 0 and not (len(self.terms) and len(other.terms)):
+            return self if len(self.terms) else other
         keys = np.concatenate((_keys(self.terms, self.term_freqs), _keys(other.terms, other.term_freqs)))
         counts = np.concatenate((self.counts.astype(np.int64), sign * other.counts.astype(np.int64)))
         order = np.argsort(keys, kind="stable")  # takes two sorted runs for what they are
@@ -82,7 +84,11 @@ class Histograms:
         self, terms: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Entries of n terms in the order given: (n + 1,) offsets, frequencies and counts."""
-        starts, ends = self.ranges(terms)
+        if len(terms) * 8 < len(self.terms):
+            starts, ends = self.ranges(terms)
+        else:
+            ends = np.cumsum(np.bincount(self.terms, minlength=int(terms.max(initial=-1)) + 1))
+            ends, starts = ends[terms], np.append(0, ends)[terms]
         indptr = np.zeros(len(terms) + 1, np.int64)
         np.cumsum(ends - starts, out=indptr[1:])
         entries = np.arange(indptr[-1]) + np.repeat(starts - indptr[:-1], ends - starts)

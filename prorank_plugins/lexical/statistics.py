@@ -23,8 +23,8 @@ __all__ = [
     "log_entropy_terms",
 ]
 
-# From so many (term, frequency) pairs on, a change is worked out with arrays, else term by term.
-_MANY_PAIRS = 20_000
+MANY_PAIRS = 20_000
+"""From so many (term, frequency) pairs on, a change is worked out with arrays, else term by term."""
 
 _Entries: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]"
 
@@ -186,17 +186,45 @@ class TermStatistics:
         if self.n_docs + sign * n_docs < 0 or self.total_length + sign * total_length < 0:
             raise ValueError(f"{n_docs} documents of {total_length} tokens are more than there are")
         if len(terms):
-            (self._change_all if len(terms) >= _MANY_PAIRS else self._change_few)(terms, term_freqs, sign)
+            (self._change_all if len(terms) >= MANY_PAIRS else self._change_few)(terms, term_freqs, sign)
         self.n_docs += sign * n_docs
         self.total_length += sign * total_length
+
+    def add_sums(
+        self,
+        terms: NDArray[np.int32],
+        doc_freqs: NDArray[np.int64],
+        histograms: Histograms,
+        n_docs: int,
+        total_length: int,
+    ) -> None:
+        """`change` for documents that were summed up before.
+
+        Args:
+            terms: (n,) the distinct terms of all documents, ascending.
+            doc_freqs: (n,) how many of the documents contain each, at least 1.
+            histograms: how many contain each how often.
+            n_docs: documents added, those without a term included.
+            total_length: the sum of their |D|.
+        """
+        if len(terms):
+            self._change_sums(terms.astype(np.int64), doc_freqs, histograms, 1)
+        self.n_docs += n_docs
+        self.total_length += total_length
 
     def _change_all(self, terms: NDArray[np.int32], term_freqs: NDArray[Any], sign: int) -> None:
         """`change` with arrays over all histograms."""
         occurrences = np.bincount(terms)
         distinct = np.flatnonzero(occurrences)
-        histograms = self._all_histograms().plus(Histograms.of(terms, term_freqs), sign)
-        self._put(distinct, sign * occurrences[distinct], histograms.take(distinct))
-        self._histograms, self._edited = histograms, {}
+        self._change_sums(distinct, occurrences[distinct], Histograms.of(terms, term_freqs), sign)
+
+    def _change_sums(
+        self, terms: NDArray[np.int64], doc_freqs: NDArray[np.int64], histograms: Histograms, sign: int
+    ) -> None:
+        """`change` for distinct ascending terms with these sums over the documents."""
+        changed = self._all_histograms().plus(histograms, sign)
+        self._put(terms, sign * doc_freqs, changed.take(terms))
+        self._histograms, self._edited = changed, {}
 
     def _change_few(self, terms: NDArray[np.int32], term_freqs: NDArray[Any], sign: int) -> None:
         """`change` term by term."""
