@@ -15,6 +15,7 @@ from prorank_plugins.lexical import analysis, counting, runs
 from prorank_plugins.lexical.analysis import WordTerms
 from prorank_plugins.lexical.counting import TermCounter
 from prorank_plugins.lexical.kernels import scanning
+from prorank_plugins.lexical.packed_runs import other_runs, pack, plain_words, unpack
 from prorank_plugins.lexical.term_counts import TermCounts
 from prorank_plugins.lexical.vocabulary import Vocabulary
 from prorank_plugins.lexical.words import split_words
@@ -89,10 +90,27 @@ def test_counts_are_those_of_the_analyzers_terms_in_order_of_appearance(few_byte
 def test_runs_analysed_together_have_the_terms_of_runs_analysed_alone(config, texts):
     source = WordTerms(config)
     found = [run for text in texts for run in source.runs(text)]
-    terms, counts = source.run_terms_many(found)
+    terms, counts = source.run_terms_many(pack(found))
     rest = iter(terms)
     assert [list(itertools.islice(rest, n)) for n in counts] == [source.run_terms(run) for run in found]
     assert not list(rest)
+
+
+RUNS = st.lists(st.one_of(st.sampled_from(PIECES), st.text(min_size=1, max_size=9)), max_size=8)
+
+
+@given(RUNS, st.integers(0, 3))
+def test_packed_runs_are_plain_words_or_others(texts, n_zeros):
+    runs = [text.replace("\0", "x").encode("utf-8", "surrogatepass") for text in texts]
+    packed = bytes(n_zeros) + b"".join(run + bytes(n_zeros + 1) for run in runs)
+    others = dict(zip(*other_runs(packed), strict=True))
+    together = plain_words(packed)
+    assert unpack(packed) == runs
+    assert len(together) == len(runs)
+    for place, run in enumerate(runs):
+        assert (place in others) != (run.isascii() and run.isalnum())
+        text = others.get(place, together[place])
+        assert text.encode("utf-8", "surrogatepass") == run
 
 
 @given(TEXT)

@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any, Protocol, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from prorank_plugins.core.errors import ConfigError
 from prorank_plugins.lexical import words
 from prorank_plugins.lexical.languages import SNOWBALL, language_code
+from prorank_plugins.lexical.packed_runs import other_runs, plain_words, unpack
 from prorank_plugins.lexical.stopwords import stop_words
 
 # Analysed by every analyzer to fingerprint what it does rather than what it is called: a new Unicode
@@ -80,14 +84,8 @@ class AnalyzerConfig:
 # Letters and digits below this character are a word: scripts without blanks, and their marks, lie above.
 _FIRST_UNSPACED = "\u0e00"
 
-# What is left of the English clitics of `words.drop_english_clitics` in lowered ASCII runs.
-_CLITICS = frozenset((b"s", b"t", b"d", b"m", b"ll", b"re", b"ve"))
-
-
-def _ascii_word(run: bytes) -> bytes:
-    """The only word of a lowered run, if that is easily seen: ``'word'``, ``word's``; or nothing."""
-    word, _, clitic = run.strip(b"'").partition(b"'")
-    return word if word.isalnum() and (not clitic or clitic in _CLITICS) else b""
+# What is left of the English clitics of `words.drop_english_clitics` in lowered runs.
+_CLITICS = frozenset(("s", "t", "d", "m", "ll", "re", "ve"))
 
 
 class TermSource(Protocol):
@@ -111,6 +109,7 @@ class WordTerms:
         self._english = config.language == "en"
         self._min_length = config.min_length
         self._dropped = self._stop_set()
+        self._out = self._dropped | {""}
         self._stemmers = threading.local()
         self._seen: dict[bytes, tuple[str, ...]] = {}
         # Bytes that never stand inside a word become blanks; what is left between blanks can be
@@ -201,9 +200,11 @@ class WordTerms:
 
     def run_terms(self, run: bytes) -> list[str]:
         """Terms of one of `runs`."""
-        if not run.isascii():
-            return list(self._terms_of_words(run.decode("utf-8", "surrogatepass")))
-        text = run.decode("ascii")
+        return self._terms_of_run(run.decode("utf-8", "surrogatepass"))
+
+    def _terms_of_run(self, text: str) -> list[str]:
+        if not text.isascii():
+            return list(self._terms_of_words(text))
         if "'" in text:
             pieces = words.drop_english_clitics(text).split("'")
             return [term for piece in pieces for term in self._terms_of_word(piece.strip("_"))]
@@ -215,30 +216,50 @@ class WordTerms:
             return []
         return [self._stem(word)]
 
-    def run_terms_many(self, runs: Sequence[bytes]) -> tuple[list[str], list[int]]:
+    def run_terms_many(self, packed: bytes) -> tuple[list[str], NDArray[np.int64]]:
         """Terms of many of `runs`, one run after the other, and how many each run has.
 
         As `run_terms`, with fewer calls for each.
+
+        Args:
+            packed: as `prorank_plugins.lexical.packed_runs` has them.
         """
-        if not (self._lowered and runs):
-            found = [self.run_terms(run) for run in runs]
-            return list(chain.from_iterable(found)), list(map(len, found))
-        cores = b" ".join([run if run.isalnum() else _ascii_word(run) for run in runs]).decode("ascii")
-        candidates = cores.split(" ")
+        if not self._lowered:
+            found = [self.run_terms(run) for run in unpack(packed)]
+            return list(chain.from_iterable(found)), np.fromiter(map(len, found), np.int64, len(found))
+        candidates, others = plain_words(packed), dict(zip(*other_runs(packed), strict=True))
+        for place, text in others.items():
+            candidates[place] = self._only_word(text)
         stems = self._stem_many(candidates)
-        dropped, shortest = self._dropped, self._min_length
+        counts = np.ones(len(candidates), np.int64)
         terms: list[str] = []
-        counts = [1] * len(runs)
         done = 0
-        for i, word in enumerate(candidates):
-            if len(word) < shortest or word in dropped:
-                others = [] if word else self.run_terms(runs[i])
-                terms += stems[done:i]
-                terms += others
-                counts[i] = len(others)
-                done = i + 1
+        for place in self._without_stem(candidates):
+            found_here = [] if candidates[place] else self._terms_of_run(others[place])
+            terms += stems[done:place]
+            terms += found_here
+            counts[place] = len(found_here)
+            done = place + 1
         terms += stems[done:]
         return terms, counts
+
+    def _only_word(self, run: str) -> str:
+        """The only word of a lowered run, folded, if that is easily seen (``'word'``, ``word's``), or ""."""
+        word, _, clitic = run.strip("'").partition("'")
+        if not word.isalnum() or (clitic and clitic not in _CLITICS):
+            return ""
+        if run.isascii():
+            return word
+        return self._fold(word) if max(word) < _FIRST_UNSPACED and words.is_normal(run) else ""
+
+    def _without_stem(self, candidates: list[str]) -> list[int]:
+        """Places of words that are empty, too short or dropped."""
+        is_out: Callable[[str], bool] = self._out.__contains__
+        if self._min_length > 1:
+            return [i for i, word in enumerate(candidates) if len(word) < self._min_length or is_out(word)]
+        are_out = np.frombuffer(bytes(map(is_out, candidates)), np.bool_)
+        places: list[int] = np.flatnonzero(are_out).tolist()
+        return places
 
     def description(self) -> dict[str, Any]:
         """The configuration and a digest of the stop words it stands for."""

@@ -162,9 +162,9 @@ def _batches(texts: Iterable[Text], takes_text: bool) -> Iterator[_Batch]:
         yield _Batch(first, batch)
 
 
-def _as_terms(tokens: Sequence[bytes]) -> tuple[list[str], list[int]]:
-    terms = b"\0".join(tokens).decode("utf-8", "surrogatepass").split("\0") if tokens else []
-    return terms, [1] * len(terms)
+def _as_terms(packed: bytes) -> tuple[list[str], NDArray[np.int64]]:
+    terms = list(filter(None, packed.decode("utf-8", "surrogatepass").split("\0")))
+    return terms, np.ones(len(terms), np.int64)
 
 
 def _check_text(text: Text, position: int, takes_text: bool) -> None:

@@ -13,10 +13,11 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from prorank_plugins.lexical.packed_runs import pack
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
-Analyse: TypeAlias = Callable[[Sequence[bytes]], tuple[list[str], list[int]]]
-"""Distinct runs to their terms, one run after the other, and how many each has."""
+Analyse: TypeAlias = Callable[[bytes], "tuple[list[str], NDArray[np.int64]]"]
+"""Distinct runs, packed, to their terms, one run after the other, and how many each has."""
 
 # Ends a document: UTF-8 never contains it, lone surrogates included.
 _END = b"\xff"
@@ -48,8 +49,8 @@ class RunNumberer(Protocol):
         """Numbers of the runs of joined documents, one after the other; valid until the next call."""
         ...
 
-    def take_new(self) -> list[bytes]:
-        """The runs that were numbered since this was last asked."""
+    def take_new(self) -> bytes:
+        """The runs that were numbered since this was last asked, packed."""
         ...
 
 
@@ -72,11 +73,11 @@ class DictNumberer:
             self._numbers.setdefault(run, len(self._numbers))
         return np.fromiter(map(self._numbers.__getitem__, runs), np.int32, len(runs))
 
-    def take_new(self) -> list[bytes]:
+    def take_new(self) -> bytes:
         """See `RunNumberer`."""
         new = list(islice(self._numbers, self._n_taken, None))
         self._n_taken += len(new)
-        return new
+        return pack(new)
 
 
 class ScanningNumberer:
@@ -100,10 +101,10 @@ class ScanningNumberer:
         """See `RunNumberer`."""
         return self._scan(content if self._table is None else content.translate(self._table))
 
-    def take_new(self) -> list[bytes]:
+    def take_new(self) -> bytes:
         """See `RunNumberer`."""
         start, self._n_taken_words = self._n_taken_words, int(self._state[3])
-        return list(filter(None, self._arena[start : self._n_taken_words].tobytes().split(b"\0")))
+        return self._arena[start : self._n_taken_words].tobytes()
 
     def _scan(self, content: bytes) -> NDArray[np.int32]:
         from prorank_plugins.lexical.kernels import scanning
@@ -139,18 +140,18 @@ class RunTerms:
         """Whether it has learnt so much that it should be forgotten."""
         return self._n_runs > _MOST_RUNS or self._n_terms > _MOST_TERMS or self._n_bytes > _MOST_BYTES
 
-    def learn(self, runs: Sequence[bytes]) -> None:
+    def learn(self, packed: bytes) -> None:
         """Analyse the runs with the next numbers, adding new terms to the vocabulary."""
-        terms, counts = self._analyse(runs)
+        terms, counts = self._analyse(packed)
         numbers = self._vocabulary.add_all(terms, len(terms))
-        n_runs, n_terms = self._n_runs + len(runs), self._n_terms + len(terms)
-        self._indptr = with_room(self._indptr, self._n_runs + 1, len(runs))
-        self._indptr[self._n_runs + 1 : n_runs + 1] = self._n_terms + np.cumsum(counts, dtype=np.int64)
+        n_runs, n_terms = self._n_runs + len(counts), self._n_terms + len(terms)
+        self._indptr = with_room(self._indptr, self._n_runs + 1, len(counts))
+        self._indptr[self._n_runs + 1 : n_runs + 1] = self._n_terms + np.cumsum(counts)
         # One more than there are: the kernel reads a number even for a run without terms.
         self._terms = with_room(self._terms, self._n_terms, len(terms) + 1)
         self._terms[self._n_terms : n_terms] = numbers
         self._n_runs, self._n_terms = n_runs, n_terms
-        self._n_bytes += sum(map(len, runs))
+        self._n_bytes += len(packed)
 
     def spell_out(self, runs: NDArray[np.int32], n_docs: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Term numbers of all documents, one after the other, and (n_docs,) how many each has."""

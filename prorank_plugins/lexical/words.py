@@ -99,6 +99,11 @@ def normalise(text: str) -> str:
     return _IGNORABLE.sub("", unicodedata.normalize("NFKC", text))
 
 
+def is_normal(text: str) -> bool:
+    """Whether `normalise` leaves a text without invisible code points as it is."""
+    return unicodedata.is_normalized("NFKC", text)
+
+
 def fold_case(word: str, *, turkish: bool = False) -> str:
     """Unicode case folding, composed again afterwards; Turkish keeps its dotted and dotless i apart."""
     if turkish:
