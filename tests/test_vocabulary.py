@@ -247,6 +247,31 @@ def test_a_term_is_a_str(vocabulary):
     assert len(vocabulary) == 2
 
 
+@pytest.mark.parametrize("vocabulary", vocabularies(["a"], ["b"]))
+def test_terms_with_a_wrong_one_among_them_leave_numbers_without_gaps(vocabulary):
+    for wrong in (1, None, []):
+        with pytest.raises(TypeError):
+            vocabulary.add_all(["b", "c", wrong, "d"], 4)
+    numbers = vocabulary.add_all(["d", "a", "c"], 3).tolist()
+    assert [vocabulary.term(number) for number in numbers] == ["d", "a", "c"]
+    assert [vocabulary.get(term) for term in vocabulary] == list(range(len(vocabulary)))
+
+
+def test_terms_that_are_being_added_are_not_known_yet():
+    vocabulary = Vocabulary(["a"])
+    seen = []
+
+    def terms():
+        yield "b"
+        seen.append((vocabulary.get("b"), vocabulary.get_all(["a", "b"]).tolist(), len(vocabulary)))
+        yield "c"
+
+    with vocabulary.growing:
+        assert vocabulary.add_all(terms(), 2).tolist() == [1, 2]
+    assert seen == [(-1, [0, -1], 1)]
+    assert vocabulary.get_all(["c", "b"]).tolist() == [2, 1]
+
+
 def test_a_pickled_vocabulary_comes_back_and_grows_on_its_own():
     vocabulary = Vocabulary(["c"], table(["a", "b"]))
     for again in (pickle.loads(pickle.dumps(vocabulary)), copy.deepcopy(vocabulary)):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,12 @@ from prorank_plugins.lexical.strings import StringNumbers, StringTable
 __all__ = ["StringTable", "Vocabulary"]
 
 
-class _Numbers(dict[str, int]):
-    """Term → number, of the terms asked for so far; a term that nobody knows gets the next one.
+class _Numbers(defaultdict[str, int]):
+    """Term → number, of the terms asked for so far.
 
     Attributes:
         saved: numbers of the first terms.
-        added: the terms after them.
+        added: the terms after them; those that have a number but are not here yet are being added.
     """
 
     def __init__(self, saved: StringNumbers | None) -> None:
@@ -36,17 +38,42 @@ class _Numbers(dict[str, int]):
             self[term] = number
         return number
 
-    def __missing__(self, term: str) -> int:
-        if type(term) is not str and not isinstance(term, str):
-            raise TypeError(f"a term must be a str, found {type(term).__name__}")
-        if self.saved is not None and (number := self.find(term)) >= 0:
+    def add(self, term: str) -> int:
+        """The number of ``term``, the next one if it has none."""
+        number = self.get(term)
+        if number is not None:
             return number
-        added = self.added
-        number = self.n_saved + len(added)
-        # In this order: whoever reads the number meanwhile finds its term.
-        added.append(term)
-        self[term] = number
+        if not isinstance(term, str):
+            raise _no_str(term)
+        if (number := self.find(term)) < 0:
+            number = self.n_saved + len(self.added)
+            # In this order: whoever reads the number meanwhile finds its term.
+            self.added.append(term)
+            self[term] = number
         return number
+
+    def add_all(self, terms: Iterable[str], n: int) -> NDArray[np.int32]:
+        """(n,) numbers of ``n`` terms; without saved ones, every step of it is C."""
+        if self.saved is not None:
+            return np.fromiter(map(self.add, terms), np.int32, n)
+        self.default_factory = self.__len__
+        try:
+            numbers = np.fromiter(map(self.__getitem__, terms), np.int32, n)
+        finally:
+            self.default_factory = None
+            new = list(islice(reversed(self), len(self) - len(self.added)))
+            new.reverse()
+            self._keep(new)
+        return numbers
+
+    def _keep(self, new: list[str]) -> None:
+        """Put the newest keys among the terms, or forget them if one is no str."""
+        wrong = [term for term in new if not isinstance(term, str)] if set(map(type, new)) - {str} else []
+        if wrong:
+            for term in new:
+                del self[term]
+            raise _no_str(wrong[0])
+        self.added += new
 
 
 class Vocabulary:
@@ -88,7 +115,7 @@ class Vocabulary:
         Raises:
             TypeError: a term that is no str.
         """
-        return self._numbers[term]
+        return self._numbers.add(term)
 
     def add_all(self, terms: Iterable[str], n: int) -> NDArray[np.int32]:
         """(n,) numbers of ``n`` terms.
@@ -96,12 +123,14 @@ class Vocabulary:
         Raises:
             TypeError: a term that is no str.
         """
-        return np.fromiter(map(self._numbers.__getitem__, terms), np.int32, n)
+        return self._numbers.add_all(terms, n)
 
     def get(self, term: str) -> int:
         """Number of ``term``, -1 if it has none."""
         number = self._numbers.get(term)
-        return self._numbers.find(term) if number is None else number
+        if number is None:
+            return self._numbers.find(term)
+        return number if number < len(self) else -1
 
     def get_all(self, terms: Iterable[str]) -> NDArray[np.int32]:
         """(n,) numbers of the terms, -1 for those without."""
@@ -112,7 +141,10 @@ class Vocabulary:
                 self.get(name) if number is None else number
                 for name, number in zip(names, numbers, strict=True)
             ]
-        return np.array(numbers, np.int32)
+        found = np.array(numbers, np.int32)
+        if self.growing.locked():
+            found[found >= len(self)] = -1  # of terms that are being added
+        return found
 
     def term(self, number: int) -> str:
         """The term with this number.
@@ -124,3 +156,7 @@ class Vocabulary:
             raise IndexError(f"term {number} of {len(self)}")
         saved, place = self._numbers.saved, number - self._numbers.n_saved
         return saved.strings[number] if saved is not None and place < 0 else self._numbers.added[place]
+
+
+def _no_str(term: object) -> TypeError:
+    return TypeError(f"a term must be a str, found {type(term).__name__}")
