@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from prorank_plugins import Analyzer, AnalyzerConfig
 from prorank_plugins.core.errors import ConfigError
-from prorank_plugins.lexical import analysis, counting, runs
+from prorank_plugins.lexical import analysis, counting, runs, shared_tokens
 from prorank_plugins.lexical.analysis import WordTerms
 from prorank_plugins.lexical.counting import TermCounter
-from prorank_plugins.lexical.kernels import scanning
+from prorank_plugins.lexical.kernels import identity, scanning
 from prorank_plugins.lexical.packed_runs import other_runs, pack, plain_words, unpack
+from prorank_plugins.lexical.shared_tokens import SharedTokens
 from prorank_plugins.lexical.term_counts import TermCounts
 from prorank_plugins.lexical.vocabulary import Vocabulary
 from prorank_plugins.lexical.words import split_words
@@ -66,7 +67,8 @@ def count(texts, analyzer, **limits):
     vocabulary = Vocabulary()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in limits.items():
-            patch.setattr(runs if hasattr(runs, name) else counting, name, value)
+            module = next(module for module in (runs, shared_tokens, counting) if hasattr(module, name))
+            patch.setattr(module, name, value)
         counts = TermCounter(analyzer, vocabulary).count(texts)
     return counted(counts, vocabulary), list(vocabulary)
 
@@ -153,6 +155,44 @@ def test_tokens_in_lists_are_counted_as_they_are(few_tokens, token_lists):
 def test_empty_tokens_and_zeros_in_tokens_do_not_mix_with_what_separates(batch):
     token_lists = [["first"], batch, [], ["b", "a"]]
     assert count(token_lists, None, _FEW_TOKENS=0) == expected(token_lists)
+
+
+def own(token):
+    """An equal string that is another object."""
+    return "".join(["", token[:1], token[1:]])
+
+
+@given(TOKEN_LISTS, st.integers(1, 30), st.integers(0, 3))
+def test_tokens_that_are_one_object_are_counted_as_those_that_are_not(token_lists, characters, most):
+    many = token_lists * 5
+    limits = {"_FEW_TOKENS": 0, "_BATCH_CHARACTERS": 8 * characters, "_MOST_OBJECTS": most}
+    assert count(many, None, **limits) == expected(many)
+    apart = [list(map(own, tokens)) for tokens in many]
+    assert count(apart, None, **limits) == expected(many)
+
+
+def test_each_object_is_looked_up_once_in_a_table_of_any_size(monkeypatch):
+    looked_up = []
+    add_all = Vocabulary.add_all
+    monkeypatch.setattr(Vocabulary, "add_all", lambda *given: looked_up.append(given[2]) or add_all(*given))
+    tokens = [f"term {i}" for i in range(40_000)]
+    shared = SharedTokens(Vocabulary())
+    for _ in range(2):
+        assert shared.numbers([tokens, tokens], 80_000).tolist() == [*range(40_000)] * 2
+    assert looked_up == [40_000, 0]
+
+
+def test_where_few_tokens_share_an_object_they_are_not_told_apart_by_it():
+    shared = SharedTokens(Vocabulary())
+    assert shared.numbers([[f"term {i}" for i in range(9)]], 9) is None
+    assert shared.numbers([["a", "a"], ["b", "a"]], 4).tolist() == [0, 0, 1, 0]
+
+
+def test_after_a_token_of_another_type_nothing_is_remembered():
+    shared = SharedTokens(Vocabulary())
+    with pytest.raises(TypeError, match="a term must be a str, found int"):
+        shared.numbers([["a", 3, "a", "a"]], 4)
+    assert shared.numbers([["a", "a"]], 2).tolist() == [0, 0]
 
 
 def test_terms_of_a_callable_are_counted_like_token_lists():
@@ -281,6 +321,19 @@ def test_runs_with_equal_hashes_are_told_apart():
     numbers, distinct = scan(b"\0".join(runs_found * 2))
     assert distinct == runs_found
     assert numbers == [*range(len(distinct)), *range(len(distinct))]
+
+
+@given(st.lists(st.integers(0, 20), max_size=60), st.sampled_from([32, 64]))
+def test_objects_are_numbered_in_order_of_appearance(chosen, n_slots):
+    pool = [object() for _ in range(21)]
+    objects = [pool[i] for i in chosen]
+    numbers, firsts = np.empty(len(objects), np.int32), np.empty(22, np.int32)
+    state, slots = np.zeros(3, np.int64), np.zeros(2 * n_slots, np.uint64)
+    identity.number_objects(id(objects), len(objects), 22, state, slots, numbers, firsts)
+    known = {}
+    assert numbers.tolist() == [known.setdefault(id(each), len(known)) for each in objects]
+    places = [chosen.index(i) for i in dict.fromkeys(chosen)]
+    assert (state.tolist(), firsts[: len(known)].tolist()) == ([len(chosen), len(known), len(known)], places)
 
 
 @given(st.lists(st.lists(st.integers(0, 4), max_size=10), max_size=6), st.integers(0, 2**32 - 1))

@@ -14,6 +14,7 @@ from prorank_plugins.lexical.analysis import Analyzer, WordTerms
 from prorank_plugins.lexical.progress import progress_bar
 from prorank_plugins.lexical.runs import RunReader, join, with_room
 from prorank_plugins.lexical.segment import MOST_DOCS, MOST_POSTINGS
+from prorank_plugins.lexical.shared_tokens import SharedTokens
 from prorank_plugins.lexical.term_counts import TermCounts
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
@@ -52,6 +53,7 @@ class TermCounter:
         self._vocabulary = vocabulary
         source = analyzer.source if type(analyzer) is Analyzer else None
         self._texts, self._tokens = None, RunReader(None, _as_terms, vocabulary)
+        self._shared: SharedTokens | None = SharedTokens(vocabulary)
         if type(source) is WordTerms:
             self._texts = RunReader(source.separators, source.run_terms_many, vocabulary)
         self._places = np.empty(0, np.int32)
@@ -131,6 +133,11 @@ class TermCounter:
     ) -> NDArray[np.int32]:
         """Numbers of all tokens; in a large batch, each distinct token is looked up only once."""
         n_tokens = int(lengths.sum())
+        if n_tokens >= _FEW_TOKENS and self._shared is not None:
+            numbers = self._shared.numbers(documents, n_tokens)
+            if numbers is not None:
+                return numbers
+            self._shared = None
         if n_tokens >= _FEW_TOKENS:
             pieces = [
                 "\0".join(tokens).encode("utf-8", "surrogatepass") for tokens in documents if len(tokens)

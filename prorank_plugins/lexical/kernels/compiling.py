@@ -13,24 +13,25 @@ from numba.extending import intrinsic
 from numba.np import arrayobj
 
 _UNBOUNDED = 1 << 60
-_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
-def kernel(*signatures: Any) -> Callable[[Callable[..., Any]], Any]:
+def kernel(*signatures: Any, holds_lock: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function; keep the machine code on disk where there is a place for it.
 
     Args:
         signatures: the types it is compiled for at once; without any, it is compiled when first called.
+        holds_lock: keep the interpreter's lock while it runs, for a loop that reads Python's objects.
     """
+    options: dict[str, Any] = {"nogil": not holds_lock, "error_model": "numpy"}
 
     def compiled(function: Callable[..., Any]) -> Any:
         given = (list(signatures),) if signatures else ()
         njit: Any = numba.njit
         try:
-            return njit(*given, cache=True, **_OPTIONS)(function)
+            return njit(*given, cache=True, **options)(function)
         except RuntimeError:
             # Neither the package's folder nor the user's cache can be written to, as in a sealed container.
-            return njit(*given, **_OPTIONS)(function)
+            return njit(*given, **options)(function)
 
     return compiled
 

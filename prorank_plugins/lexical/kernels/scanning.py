@@ -43,7 +43,7 @@ def _word(buffer: NDArray[np.uint8], at: np.uint64) -> np.uint64:
 
 
 @kernel()
-def _home(key: np.uint64, last_slot: np.uint64) -> np.uint64:
+def home(key: np.uint64, last_slot: np.uint64) -> np.uint64:
     """The slot where the search for a key begins."""
     mixed = (key ^ (key >> np.uint64(32))) * _SPREAD
     slot: np.uint64 = (mixed >> np.uint64(32)) & last_slot
@@ -100,7 +100,7 @@ def number_runs(
             at += _ONE
             continue
         key = tail if n_whole == _ZERO else ((key ^ tail) * _SPREAD) | _IS_HASH
-        slot = _home(key, last_slot)
+        slot = home(key, last_slot)
         while True:
             found = slots[slot * _TWO]
             if found == key:
@@ -141,7 +141,7 @@ def move_slots(old: NDArray[np.uint64], new: NDArray[np.uint64]) -> None:
     for at in range(np.uint64(old.size // 2)):
         key = old[at * _TWO]
         if key != _ZERO:
-            slot = _home(key, last_slot)
+            slot = home(key, last_slot)
             while new[slot * _TWO] != _ZERO:
                 slot = (slot + _ONE) & last_slot
             new[slot * _TWO] = key
