@@ -8,10 +8,16 @@ seven bytes is found and cut out without a loop, and is a number that stands for
 # mypy sees numba's decorators as untyped; the signatures here are documentation for people.
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 from prorank_plugins.lexical.kernels.compiling import kernel
+
+# One instruction; the type checker is told what numba makes of it.
+_n_low_zeros: Any = trailing_zeros
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
@@ -95,7 +101,7 @@ def number_runs(
         inside = ((zeros & (_ZERO - zeros)) - _ONE) >> np.uint64(7)  # ones over the bytes before the zero
         tail = word & inside
         n_whole = (stop - at) >> np.uint64(3)
-        stop += ((inside & _LOW_BITS) * _LOW_BITS) >> np.uint64(56)
+        stop += _n_low_zeros(zeros) >> np.uint64(3)
         if stop == at:
             at += _ONE
             continue
