@@ -178,21 +178,45 @@ def test_each_object_is_looked_up_once_in_a_table_of_any_size(monkeypatch):
     tokens = [f"term {i}" for i in range(40_000)]
     shared = SharedTokens(Vocabulary())
     for _ in range(2):
-        assert shared.numbers([tokens, tokens], 80_000).tolist() == [*range(40_000)] * 2
+        assert (
+            shared.numbers([tokens, tokens], np.array([40_000] * 2, np.int32)).tolist()
+            == [*range(40_000)] * 2
+        )
     assert looked_up == [40_000, 0]
+
+
+def shared_numbers(shared, *token_lists):
+    found = shared.numbers(token_lists, np.array(list(map(len, token_lists)), np.int32))
+    return found if found is None else found.tolist()
 
 
 def test_where_few_tokens_share_an_object_they_are_not_told_apart_by_it():
     shared = SharedTokens(Vocabulary())
-    assert shared.numbers([[f"term {i}" for i in range(9)]], 9) is None
-    assert shared.numbers([["a", "a"], ["b", "a"]], 4).tolist() == [0, 0, 1, 0]
+    assert shared_numbers(shared, [f"term {i}" for i in range(9)]) is None
+    assert shared_numbers(shared, ["a", "a"], ["b", "a"]) == [0, 0, 1, 0]
+
+
+def test_objects_of_other_numbers_than_their_terms_are_numbered_like_their_terms():
+    shared = SharedTokens(Vocabulary(["z"]))
+    assert shared_numbers(shared, ["a", "a", "z", "a"]) == [1, 1, 0, 1]
+    first = "two words"
+    again = own(first)
+    shared = SharedTokens(Vocabulary())
+    assert shared_numbers(shared, [first] * 3, [again] * 3, ["b"] * 2) == [0, 0, 0, 0, 0, 0, 1, 1]
+
+
+def test_documents_that_are_no_lists_or_shorter_than_said_have_no_numbers_by_identity():
+    shared = SharedTokens(Vocabulary())
+    assert shared_numbers(shared, ["a"] * 8, ("a", "a")) is None
+    assert shared.numbers([["a"] * 8, []], np.array([8, 2], np.int32)) is None
+    assert shared_numbers(shared, ["b", "b"]) == [0, 0]
 
 
 def test_after_a_token_of_another_type_nothing_is_remembered():
     shared = SharedTokens(Vocabulary())
     with pytest.raises(TypeError, match="a term must be a str, found int"):
-        shared.numbers([["a", 3, "a", "a"]], 4)
-    assert shared.numbers([["a", "a"]], 2).tolist() == [0, 0]
+        shared_numbers(shared, ["a", 3, "a", "a"])
+    assert shared_numbers(shared, ["a", "a"]) == [0, 0]
 
 
 def test_terms_of_a_callable_are_counted_like_token_lists():
@@ -323,17 +347,18 @@ def test_runs_with_equal_hashes_are_told_apart():
     assert numbers == [*range(len(distinct)), *range(len(distinct))]
 
 
-@given(st.lists(st.integers(0, 20), max_size=60), st.sampled_from([32, 64]))
+@given(st.lists(st.lists(st.integers(0, 20), max_size=9), max_size=9), st.sampled_from([32, 64]))
 def test_objects_are_numbered_in_order_of_appearance(chosen, n_slots):
     pool = [object() for _ in range(21)]
-    objects = [pool[i] for i in chosen]
-    numbers, firsts = np.empty(len(objects), np.int32), np.empty(22, np.int32)
-    state, slots = np.zeros(3, np.int64), np.zeros(2 * n_slots, np.uint64)
-    identity.number_objects(id(objects), len(objects), 22, state, slots, numbers, firsts)
-    known = {}
-    assert numbers.tolist() == [known.setdefault(id(each), len(known)) for each in objects]
-    places = [chosen.index(i) for i in dict.fromkeys(chosen)]
-    assert (state.tolist(), firsts[: len(known)].tolist()) == ([len(chosen), len(known), len(known)], places)
+    lists = [[pool[i] for i in each] for each in chosen]
+    lengths = np.array(list(map(len, lists)), np.int32)
+    n, kept, state = int(lengths.sum()), [], np.zeros(4, np.int64)
+    numbers, slots = np.empty(n, np.int32), np.zeros(2 * n_slots, np.uint64)
+    identity.number_objects(id(lists), lengths, id(kept), 22, state, slots, numbers)
+    known = list(dict.fromkeys(itertools.chain.from_iterable(lists)))
+    assert numbers.tolist() == [known.index(each) for each in itertools.chain.from_iterable(lists)]
+    assert kept == known
+    assert state.tolist() == [len(lists), 0, n, len(known)]
 
 
 @given(st.lists(st.lists(st.integers(0, 4), max_size=10), max_size=6), st.integers(0, 2**32 - 1))

@@ -134,7 +134,7 @@ class TermCounter:
         """Numbers of all tokens; in a large batch, each distinct token is looked up only once."""
         n_tokens = int(lengths.sum())
         if n_tokens >= _FEW_TOKENS and self._shared is not None:
-            numbers = self._shared.numbers(documents, n_tokens)
+            numbers = self._shared.numbers(documents, lengths)
             if numbers is not None:
                 return numbers
             self._shared = None

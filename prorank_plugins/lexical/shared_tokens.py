@@ -36,47 +36,53 @@ class SharedTokens:
         self._kept: list[str] = []
         self._slots = np.zeros(2 * _FIRST_SLOTS, np.uint64)
         self._terms = np.empty(0, np.int32)
+        self._are_terms = True  # whether objects have the numbers of their terms
 
-    def numbers(self, documents: Sequence[Sequence[str]], n_tokens: int) -> NDArray[np.int32] | None:
-        """(n_tokens,) the terms' numbers, one document after the other; None if few tokens share an object.
+    def numbers(
+        self, documents: Sequence[Sequence[str]], lengths: NDArray[np.int32]
+    ) -> NDArray[np.int32] | None:
+        """Numbers of the terms, one document after the other; None if few tokens share an object.
+
+        Args:
+            documents: their tokens; lists, else there are no numbers.
+            lengths: (n_docs,) of the documents.
 
         Raises:
             TypeError: a token that is no str; what was learnt is forgotten.
         """
         if len(self._kept) > _MOST_OBJECTS:
             self.forget()
-        tokens: list[str] = []  # of its own, so that no other thread changes it
-        for document in documents:
-            tokens += document
-        found = self._objects(tokens)
-        if found is None:
-            return None
-        objects, firsts = found
-        new = [tokens[place] for place in firsts.tolist()]
         n_known = len(self._kept)
-        self._kept += new
-        self._terms = with_room(self._terms, n_known, len(new))
+        objects = self._objects(list(documents), lengths)
+        if objects is None:
+            self.forget()
+            return None
+        n_new = len(self._kept) - n_known
         try:
-            self._terms[n_known : len(self._kept)] = self._vocabulary.add_all(new, len(new))
+            found = self._vocabulary.add_all(self._kept[n_known:], n_new)
         except TypeError:
             self.forget()
             raise
-        return self._terms.take(objects)
+        self._terms = with_room(self._terms, n_known, n_new)
+        self._terms[n_known : n_known + n_new] = found
+        self._are_terms &= bool((found == np.arange(n_known, n_known + n_new)).all())
+        return objects if self._are_terms else self._terms.take(objects)
 
-    def _objects(self, tokens: list[str]) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
-        """(n_tokens,) numbers of the objects, and the places of those that were not known."""
+    def _objects(
+        self, documents: list[Sequence[str]], lengths: NDArray[np.int32]
+    ) -> NDArray[np.int32] | None:
+        """Numbers of the objects, one document after the other; None if too many are new."""
         from prorank_plugins.lexical.kernels import identity, scanning
 
-        n_tokens, most_new = len(tokens), len(tokens) // 2
-        state = np.array([0, len(self._kept), 0], np.int64)
-        objects, firsts = np.empty(n_tokens, np.int32), np.empty(most_new, np.int32)
+        n_tokens = int(lengths.sum())
+        most = len(self._kept) + n_tokens // 2
+        state = np.array([0, 0, 0, len(self._kept)], np.int64)
+        objects = np.empty(n_tokens, np.int32)
         while True:
-            identity.number_objects(id(tokens), n_tokens, most_new, state, self._slots, objects, firsts)
-            n_new = int(state[2])
-            if state[0] == n_tokens:
-                return objects, firsts[:n_new]
-            if n_new == most_new:
-                self.forget()
+            identity.number_objects(id(documents), lengths, id(self._kept), most, state, self._slots, objects)
+            if state[2] == n_tokens:
+                return objects
+            if state[3] < len(self._slots) // 8 * 3 or state[3] == most:
                 return None
             larger = np.zeros(2 * len(self._slots), np.uint64)
             scanning.move_slots(self._slots, larger)
