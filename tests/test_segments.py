@@ -3,9 +3,11 @@
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prorank_plugins.lexical import segment
 from prorank_plugins.lexical.codes import MOST_TOLD, make_codebook
 from prorank_plugins.lexical.segment import Segment, merge
 from prorank_plugins.lexical.segment_checks import check_segment
@@ -48,6 +50,21 @@ def test_a_segment_is_its_counts_grouped_by_term(documents):
     segment = build(documents)
     assert listed(segment) == expected(documents)
     check_segment(segment, N_TERMS)
+
+
+@pytest.mark.parametrize("many", [0, 10**9])
+@given(DOCUMENTS)
+def test_terms_with_any_numbers_are_listed_in_their_order(many, documents):
+    spread = [{term * 7 + 3: freq for term, freq in document.items()} for document in documents]
+    far = [{10_000 * term: freq for term, freq in document.items()} for document in documents]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segment, "_MANY_POSTINGS", many)
+        near, spread, far = build(documents), build(spread), build(far)
+    assert spread.terms.tolist() == (near.terms * 7 + 3).tolist()
+    assert far.terms.tolist() == (near.terms * 10_000).tolist()
+    for name in ("indptr", "docs", "codes", "best_codes"):
+        expected_array = getattr(near, name).tolist()
+        assert getattr(spread, name).tolist() == getattr(far, name).tolist() == expected_array
 
 
 @given(DOCUMENTS, st.data())

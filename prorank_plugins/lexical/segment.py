@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ MOST_DOCS = 65_535
 
 MOST_POSTINGS = 8_388_608
 """Postings in a segment of several documents: finding those of one document reads all of them."""
+
+# From so many postings on, compiled code counts those of each term; for fewer it is not worth compiling.
+_MANY_POSTINGS = 1 << 18
 
 ARRAYS = {
     "lengths": np.int32, "terms": np.int32, "indptr": np.uint32, "docs": np.uint16, "codes": np.uint8,
@@ -77,12 +80,11 @@ class Segment:
         """
         from prorank_plugins.lexical.kernels import building
 
-        terms, doc_freqs, numbers = _own_numbers(counts.terms)
-        lists = _Lists(doc_freqs, counts.lengths, counts.term_freqs)
-        lists.n_large = building.transpose(
-            read_only(numbers), read_only(counts.term_freqs), read_only(counts.n_distinct), *lists.arguments()
-        )
-        return lists.segment(ids, terms, documents)
+        found = _distinct(counts.terms)
+        lists = _Lists(found.doc_freqs, counts.lengths, counts.term_freqs, found.names)
+        given = read_only(found.entries), read_only(counts.term_freqs), read_only(counts.n_distinct)
+        lists.n_large = building.transpose(*given, *lists.arguments())
+        return lists.segment(ids, found.terms, documents)
 
     @property
     def n_docs(self) -> int:
@@ -185,10 +187,15 @@ class _Lists:
         doc_freqs: (n_terms,) their lengths.
         lengths: (n_docs,) of the documents.
         term_freqs: (n_postings,) in any order.
+        names: (n_terms,) ascending numbers by which the kernels know the lists; None for 0, 1, ...
     """
 
     def __init__(
-        self, doc_freqs: NDArray[np.int64], lengths: NDArray[np.int32], term_freqs: NDArray[np.int32]
+        self,
+        doc_freqs: NDArray[np.int64],
+        lengths: NDArray[np.int32],
+        term_freqs: NDArray[np.int32],
+        names: NDArray[np.int32] | None = None,
     ) -> None:
         self._lengths = lengths
         self._book: Codebook = make_codebook(lengths, int(term_freqs.max(initial=0)))
@@ -199,6 +206,9 @@ class _Lists:
         n_large = int(np.count_nonzero(term_freqs >= len(self._book.code_of)))
         self._large = (np.empty(n_large, np.uint32), np.empty(n_large, np.int32))
         self._next = self._indptr[:-1].copy()
+        if names is not None and len(names):
+            self._next = np.zeros(int(names[-1]) + 1, np.uint32)
+            self._next[names] = self._indptr[:-1]
         self.n_large = 0
 
     def arguments(self) -> tuple[NDArray[Any], ...]:
@@ -233,21 +243,41 @@ class _Lists:
         )
 
 
-def _own_numbers(
-    terms: NDArray[np.int32],
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32]]:
-    """The distinct terms, ascending, how often each occurs, and each entry's place among them."""
+class _Distinct(NamedTuple):
+    """The distinct terms among many.
+
+    Attributes:
+        terms: (n_terms,) ascending.
+        doc_freqs: (n_terms,) how often each occurs.
+        names: (n_terms,) ascending numbers that stand for them; None for 0, 1, ...
+        entries: the many, by these numbers.
+    """
+
+    terms: NDArray[np.int32]
+    doc_freqs: NDArray[np.int64]
+    names: NDArray[np.int32] | None
+    entries: NDArray[np.int32]
+
+
+def _distinct(terms: NDArray[np.int32]) -> _Distinct:
     n_numbers = int(terms.max(initial=-1)) + 1
-    if len(terms) * 16 < n_numbers:
-        distinct, numbers, counts = np.unique(terms, return_inverse=True, return_counts=True)
-        return distinct, counts, numbers.astype(np.int32)
-    counts = np.bincount(terms, minlength=n_numbers)
+    if len(terms) * 16 < n_numbers:  # a table of all terms costs more
+        distinct, entries, counts = np.unique(terms, return_inverse=True, return_counts=True)
+        return _Distinct(distinct, counts, None, entries.astype(np.int32))
+    counts = _occurrences(terms, n_numbers)
     distinct = np.flatnonzero(counts).astype(np.int32)
-    if len(distinct) == n_numbers:
-        return distinct, counts, terms
-    number_of = np.empty(n_numbers, np.int32)
-    number_of[distinct] = np.arange(len(distinct), dtype=np.int32)
-    return distinct, counts[distinct], number_of[terms]
+    return _Distinct(distinct, counts[distinct], distinct, terms)
+
+
+def _occurrences(terms: NDArray[np.int32], n_numbers: int) -> NDArray[np.int64]:
+    """(n_numbers,) how often each number occurs."""
+    if len(terms) < _MANY_POSTINGS:
+        return np.bincount(terms, minlength=n_numbers)
+    from prorank_plugins.lexical.kernels import building
+
+    counts = np.zeros(n_numbers, np.int64)
+    building.count(read_only(terms), counts)
+    return counts
 
 
 def named(

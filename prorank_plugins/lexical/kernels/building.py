@@ -16,6 +16,13 @@ _CODE_OF = types.Array(types.uint8, 2, "C", readonly=True)
 _LISTS = (types.uint32[::1], types.uint16[::1], types.uint8[::1], types.uint32[::1], types.int32[::1])
 
 
+@kernel()
+def count(numbers: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
+    """Add to each of ``counts`` how often its place occurs among ``numbers``."""
+    for i in range(numbers.size):
+        counts[np.uint64(numbers[i])] += 1
+
+
 @kernel(types.int64(_I32, _I32, _I32, _CODE_OF, _U8, *_LISTS))
 def transpose(
     terms: NDArray[np.int32],
@@ -32,11 +39,11 @@ def transpose(
     """Move counts grouped by document to lists grouped by term; returns how many frequencies are large.
 
     Args:
-        terms, freqs: (n_postings,) a segment's own term numbers and frequencies, document after document.
+        terms, freqs: (n_postings,) terms, by any numbers, and frequencies, document after document.
         n_distinct: (n_docs,) how many of these each document owns.
         code_of: (n_freqs, n_buckets) code of a frequency and a length; the last row is for large ones.
         buckets: (n_docs,) the length's column in ``code_of``.
-        next_place: (n_terms,) where each term's list begins; changed.
+        next_place: where the list of the term with each number begins; changed.
         docs, codes: (n_postings,) the lists, written.
         large_places, large_freqs: room for the frequencies that codes do not tell, written in any order.
     """
