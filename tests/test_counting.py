@@ -15,7 +15,7 @@ from prorank_plugins.lexical import analysis, counting, runs, shared_tokens
 from prorank_plugins.lexical.analysis import WordTerms
 from prorank_plugins.lexical.counting import TermCounter
 from prorank_plugins.lexical.kernels import identity, scanning
-from prorank_plugins.lexical.packed_runs import other_runs, pack, plain_words, unpack
+from prorank_plugins.lexical.packed_runs import pack, read, unpack
 from prorank_plugins.lexical.shared_tokens import SharedTokens
 from prorank_plugins.lexical.term_counts import TermCounts
 from prorank_plugins.lexical.vocabulary import Vocabulary
@@ -102,17 +102,12 @@ RUNS = st.lists(st.one_of(st.sampled_from(PIECES), st.text(min_size=1, max_size=
 
 
 @given(RUNS, st.integers(0, 3))
-def test_packed_runs_are_plain_words_or_others(texts, n_zeros):
+def test_packed_runs_come_back_as_text_and_those_that_are_no_plain_words_are_named(texts, n_zeros):
     runs = [text.replace("\0", "x").encode("utf-8", "surrogatepass") for text in texts]
     packed = bytes(n_zeros) + b"".join(run + bytes(n_zeros + 1) for run in runs)
-    others = dict(zip(*other_runs(packed), strict=True))
-    together = plain_words(packed)
-    assert unpack(packed) == runs
-    assert len(together) == len(runs)
-    for place, run in enumerate(runs):
-        assert (place in others) != (run.isascii() and run.isalnum())
-        text = others.get(place, together[place])
-        assert text.encode("utf-8", "surrogatepass") == run
+    read_texts, others = read(packed)
+    assert unpack(packed) == runs == [text.encode("utf-8", "surrogatepass") for text in read_texts]
+    assert others == [place for place, run in enumerate(runs) if not (run.isascii() and run.isalnum())]
 
 
 @given(TEXT)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from prorank_plugins.core.errors import ConfigError
 from prorank_plugins.lexical import words
 from prorank_plugins.lexical.languages import SNOWBALL, language_code
-from prorank_plugins.lexical.packed_runs import other_runs, plain_words, unpack
+from prorank_plugins.lexical.packed_runs import read, unpack
 from prorank_plugins.lexical.stopwords import stop_words
 
 # Analysed by every analyzer to fingerprint what it does rather than what it is called: a new Unicode
@@ -227,21 +227,30 @@ class WordTerms:
         if not self._lowered:
             found = [self.run_terms(run) for run in unpack(packed)]
             return list(chain.from_iterable(found)), np.fromiter(map(len, found), np.int64, len(found))
-        candidates, others = plain_words(packed), dict(zip(*other_runs(packed), strict=True))
-        for place, text in others.items():
-            candidates[place] = self._only_word(text)
+        candidates, unclear = self._candidates(packed)
         stems = self._stem_many(candidates)
         counts = np.ones(len(candidates), np.int64)
         terms: list[str] = []
         done = 0
         for place in self._without_stem(candidates):
-            found_here = [] if candidates[place] else self._terms_of_run(others[place])
+            others = self._terms_of_run(unclear[place]) if place in unclear else []
             terms += stems[done:place]
-            terms += found_here
-            counts[place] = len(found_here)
+            terms += others
+            counts[place] = len(others)
             done = place + 1
         terms += stems[done:]
         return terms, counts
+
+    def _candidates(self, packed: bytes) -> tuple[list[str], dict[int, str]]:
+        """The word of each run, or "" and the run by its place."""
+        candidates, others = read(packed)
+        unclear: dict[int, str] = {}
+        for place in others:
+            run = candidates[place]
+            candidates[place] = word = self._only_word(run)
+            if not word:
+                unclear[place] = run
+        return candidates, unclear
 
     def _only_word(self, run: str) -> str:
         """The only word of a lowered run, folded, if that is easily seen (``'word'``, ``word's``), or ""."""

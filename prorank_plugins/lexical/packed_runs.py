@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
-# Zeros separate words; letters and digits make them; whatever else makes a run that needs a closer look.
-_BLANK, _OTHER = ord(" "), ord("_")
-_PLAIN = bytes(
-    byte if byte < 128 and chr(byte).isalnum() else _OTHER if byte else _BLANK for byte in range(256)
+# Zeros separate runs; letters, digits and apostrophes stay what they are; the others are read from the run.
+_BLANK, _APOSTROPHE, _UNCLEAR = b" '_"
+_KINDS = bytes(
+    byte if byte < 128 and (chr(byte).isalnum() or byte == _APOSTROPHE) else _UNCLEAR if byte else _BLANK
+    for byte in range(256)
 )
 
 
@@ -23,23 +25,28 @@ def unpack(packed: bytes) -> list[bytes]:
     return list(filter(None, packed.split(b"\0")))
 
 
-def plain_words(packed: bytes) -> list[str]:
-    """The (n_runs,) runs as text; right for those of ASCII letters and digits, nonsense for `other_runs`."""
-    return packed.translate(_PLAIN).decode("ascii").split()
-
-
-def other_runs(packed: bytes) -> tuple[list[int], list[str]]:
-    """Runs of other than ASCII letters and digits: how many runs stand before each, and its text.
+def read(packed: bytes) -> tuple[list[str], list[int]]:
+    """The (n_runs,) runs as text, and the places of those that are not ASCII letters and digits alone.
 
     Args:
         packed: runs in UTF-8, lone surrogates included.
     """
-    kinds = np.frombuffer(b" " + packed.translate(_PLAIN) + b" ", np.uint8)
-    is_blank = kinds == _BLANK
+    kinds = packed.translate(_KINDS)
+    texts = kinds.decode("ascii").split()
+    bounded = np.frombuffer(b" " + kinds + b" ", np.uint8)
+    is_blank = bounded == _BLANK
     starts = np.flatnonzero(is_blank[:-1] & ~is_blank[1:])
-    places = np.searchsorted(starts, np.flatnonzero(kinds == _OTHER), "left") - 1
-    places = places[np.diff(places, prepend=-1) > 0]
-    ends = np.flatnonzero(~is_blank[:-1] & is_blank[1:])[places]
-    spans = zip(starts[places].tolist(), ends.tolist(), strict=True)
-    text = pack([packed[start:end] for start, end in spans]).decode("utf-8", "surrogatepass")
-    return places.tolist(), text.split("\0") if text else []
+    is_unclear = bounded == _UNCLEAR
+    marks = np.flatnonzero(is_unclear | (bounded == _APOSTROPHE))
+    places = np.searchsorted(starts, marks) - 1
+    unclear = _once(places[is_unclear[marks]])
+    ends = np.flatnonzero(~is_blank[:-1] & is_blank[1:])[unclear]
+    spans = zip(unclear.tolist(), starts[unclear].tolist(), ends.tolist(), strict=True)
+    for place, start, end in spans:
+        texts[place] = packed[start:end].decode("utf-8", "surrogatepass")
+    return texts, _once(places).tolist()
+
+
+def _once(ascending: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each of ascending numbers of at least 0 once."""
+    return ascending[np.diff(ascending, prepend=-1) > 0]
