@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prorank_plugins.lexical import segment
-from prorank_plugins.lexical.codes import MOST_TOLD, make_codebook
+from prorank_plugins.lexical.codes import MOST_TOLD, _buckets, make_codebook
 from prorank_plugins.lexical.segment import Segment, merge
 from prorank_plugins.lexical.segment_checks import check_segment
 from prorank_plugins.lexical.term_counts import TermCounts
@@ -113,6 +113,15 @@ def test_codes_bound_every_share_of_a_score_from_both_sides(lengths, freq, slope
     assert (share <= high_freq / (high_freq + slope * low_length + offset) * (1 + 1e-6)).all()
     assert (share >= low_freq / (low_freq + slope * high_length + offset) * (1 - 1e-6)).all()
     assert (np.isin(book.freqs[codes], [0, freq])).all()
+
+
+@given(st.lists(st.integers(2, 50), max_size=9))
+def test_a_length_is_in_the_same_bucket_among_few_documents_and_among_many(lengths):
+    starts = np.array([2, 5, 9])
+    many = np.array([*lengths, *range(2, 51), 2, 2], np.int32)
+    expected_buckets = np.searchsorted(starts, many, side="right") - 1
+    assert _buckets(starts, many).tolist() == expected_buckets.tolist()
+    assert _buckets(starts, many[: len(lengths)]).tolist() == expected_buckets[: len(lengths)].tolist()
 
 
 def test_lengths_that_all_differ_share_codes_and_equal_ones_have_their_own():

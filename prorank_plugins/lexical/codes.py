@@ -43,7 +43,7 @@ def make_codebook(lengths: NDArray[np.int32], largest_freq: int) -> Codebook:
     """A codebook for documents of (n_docs,) lengths and frequencies of at most ``largest_freq``."""
     starts = _bucket_starts(lengths)
     n_buckets = len(starts)
-    buckets = (np.searchsorted(starts, lengths, side="right") - 1).astype(np.uint8)
+    buckets = _buckets(starts, lengths)
     ends = np.append(starts[1:] - 1, lengths.max(initial=starts[-1]))
     row_of, first_of, last_of = _ranges(n_buckets)
     tf_row = np.repeat(np.arange(len(_RANGES)), [row.max() + 1 for row in row_of])
@@ -66,6 +66,15 @@ def make_codebook(lengths: NDArray[np.int32], largest_freq: int) -> Codebook:
     offsets = np.cumsum([0, *(row.max() + 1 for row in row_of)])
     code_of = np.stack([rank[row + offset] for row, offset in zip(row_of, offsets[:-1], strict=True)])
     return Codebook(code_of, buckets, limits, freqs)
+
+
+def _buckets(starts: NDArray[np.int64], lengths: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """(n_docs,) the last bucket that starts at or before each length; there is one."""
+    longest = int(lengths.max(initial=0))
+    if longest >= len(lengths):
+        return (np.searchsorted(starts, lengths, side="right") - 1).astype(np.uint8)
+    of_length = np.searchsorted(starts, np.arange(longest + 1), side="right") - 1
+    return of_length.astype(np.uint8)[lengths]
 
 
 def _bucket_starts(lengths: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ _END = b"\xff"
 # The scanner reads so many bytes at a time; the last ones must be zeros.
 _MARGIN = bytes(8)
 
-_FIRST_SLOTS = 1 << 15
+_FIRST_SLOTS = 1 << 16
 _FIRST_ROOM = 1 << 14
 
 # What is shorter is not worth a scanner's tables.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from prorank_plugins.lexical.runs import with_room
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
-_FIRST_SLOTS = 1 << 15
+_FIRST_SLOTS = 1 << 16
 
 # Beyond, objects are forgotten; learning them again costs time only.
 _MOST_OBJECTS = 1_000_000
