@@ -29,7 +29,7 @@ HEAVY = [
 # Layer → layers of this package it may import, and third-party packages it may use.
 LAYERS = {
     "core": (set(), {"numpy"}),
-    "lexical": ({"core"}, {"numpy", "numba", "Stemmer", "tqdm"}),
+    "lexical": ({"core"}, {"numpy", "numba", "llvmlite", "Stemmer", "tqdm"}),  # llvmlite comes with numba
     "evaluation": ({"core"}, {"numpy"}),
     "rerank": ({"core"}, {"numpy", "torch", "transformers", "sklearn", "tqdm", "safetensors"}),
     "training": (
