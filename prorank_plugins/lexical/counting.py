@@ -21,8 +21,8 @@ from prorank_plugins.lexical.vocabulary import Vocabulary
 Text: TypeAlias = "str | Sequence[str]"
 
 # Documents are analysed together up to so many, or so many characters (a token counts as eight).
-_BATCH_DOCS = 4096
-_BATCH_CHARACTERS = 1 << 20
+_BATCH_DOCS = 1 << 14
+_BATCH_CHARACTERS = 1 << 22
 _TOKEN_CHARACTERS = 8
 # So many tokens in lists are looked up in the vocabulary one by one.
 _FEW_TOKENS = 1 << 13
