@@ -20,10 +20,10 @@ from prorank_plugins.lexical.vocabulary import Vocabulary
 
 Text: TypeAlias = "str | Sequence[str]"
 
-# Documents are analysed together up to so many, or so many characters (a token counts as eight).
+# Documents are analysed together up to so many, or so many characters (a token in a list counts as 32: it is an object).
 _BATCH_DOCS = 1 << 14
 _BATCH_CHARACTERS = 1 << 22
-_TOKEN_CHARACTERS = 8
+_TOKEN_CHARACTERS = 32
 # So many tokens in lists are looked up in the vocabulary one by one.
 _FEW_TOKENS = 1 << 13
 
