@@ -20,7 +20,8 @@ from prorank_plugins.lexical.vocabulary import Vocabulary
 
 Text: TypeAlias = "str | Sequence[str]"
 
-# Documents are analysed together up to so many, or so many characters (a token in a list counts as 32: it is an object).
+# Documents are analysed together up to so many, or so many characters; a token in a list counts as 32, since
+# it is an object.
 _BATCH_DOCS = 1 << 14
 _BATCH_CHARACTERS = 1 << 22
 _TOKEN_CHARACTERS = 32

@@ -39,8 +39,8 @@ LEVELS = (10, 100, 1000)
 COUNTS, WEIGHTS, OFFSETS, FLOORS, BONUSES = range(5)
 
 # Addresses of working memory, one entry a document each up to `COVERAGE`, in the order of `make_scratch`.
-SUMS, FOUND, UPPER, PLACES, SCORES, MATCHED, BONUS, COVERAGE, HISTOGRAM, TASK = range(10)
-SPANS_ROOM, CODE_SHARES, TABLES_ROOM, LIMITS_ROOM = range(10, 14)
+SUMS, NUMBERS, FOUND, UPPER, PLACES, SCORES, MATCHED, BONUS, COVERAGE, HISTOGRAM, TASK = range(11)
+SPANS_ROOM, CODE_SHARES, TABLES_ROOM, LIMITS_ROOM = range(11, 15)
 
 # What precedes a query's best scores and rows: how many there are, and a guess of the k-th score (float64).
 FILLED, GUESSED = range(2)
@@ -68,13 +68,20 @@ N_HEADERS = 2
     GUESS,
     SHARE,
     SORTING,
-) = range(19)
-N_TASK = 19
+    FLOOR,
+) = range(20)
+N_TASK = 20
 MOST_DOCS = 65_535
 """Documents in a segment, at most: numbers from 1 name candidates in 16 bits."""
 
 # The largest sum of bounds; what is left of 16 bits takes up one unit of rounding for each term.
 _FULL = 60_000.0
+# The same for queries of few terms, whose rounding is small beside it: more passes until sums are cleared.
+_FULL_FOR_FEW = 3_000.0
+_FEW_ROWS = 32
+_MOST_SUM = 65_535
+# Sums of so few documents are cleared at once: that takes less than a comparison for each posting.
+_FEW_DOCS = 32_768
 MOST_ROWS = 4_000
 """Rows of a query's plan, at most."""
 
@@ -90,8 +97,6 @@ _LEFT_OUT_UP_TO = 16
 _LONG = 1024
 # What a probe of a list costs, in postings read one after the other.
 _PROBE = 20
-# Sums are cleared one by one if postings are fewer than documents by this factor, else all of them.
-_SPARSE = 16
 # Up to so many entries are kept and sorted as a heap, more are collected and sorted digit by digit.
 FEW_ENTRIES = 64
 # Buckets of equal width that scores are counted in.
@@ -370,33 +375,49 @@ def _locate(task_at: int, terms_at: int) -> int:
     return total
 
 
-@kernel(types.void(_I64, _I64, _I64, _I64, _I64, _I64))
-def _add(docs_at: int, codes_at: int, begin: int, end: int, table_at: int, sums_at: int) -> None:
-    """Add the bounds of a list."""
+@kernel(types.void(_I64, _I64, _I64, _I64, _I64, _I64, types.uint16))
+def _add(
+    docs_at: int, codes_at: int, begin: int, end: int, table_at: int, sums_at: int, floor: int
+) -> None:  # fmt: skip
+    """Add the bounds of a list; sums below ``floor`` are left over from earlier passes, and stand for it."""
     docs = view(docs_at, np.uint16)
     codes = view(codes_at, np.uint8)
     table = view(table_at, np.uint16)
     sums = view(sums_at, np.uint16)
     # Unsigned indices spare numba its check for negative ones.
-    for place in range(np.uint64(begin), np.uint64(end)):
-        sums[docs[place]] += table[codes[place]]
+    if floor == 0:
+        for place in range(np.uint64(begin), np.uint64(end)):
+            sums[docs[place]] += table[codes[place]]
+    else:
+        for place in range(np.uint64(begin), np.uint64(end)):
+            doc = docs[place]
+            sums[doc] = max(sums[doc], floor) + table[codes[place]]
 
 
-@kernel(types.int64(_I64, _I64, _I64, _I64, _I64, _I64, types.uint16, _I64, _I64))
+@kernel(types.int64(_I64, _I64, _I64, _I64, _I64, _I64, types.uint16, types.uint16, _I64, _I64))
 def _add_and_note(
-    docs_at: int, codes_at: int, begin: int, end: int, table_at: int, sums_at: int, cut: int,
+    docs_at: int, codes_at: int, begin: int, end: int, table_at: int, sums_at: int, floor: int, cut: int,
     found_at: int, n_found: int,
 ) -> int:  # fmt: skip
-    """Add the bounds of a list and note the documents whose sums cross ``cut``; returns their number."""
+    """As `_add`; notes the documents whose sums cross ``cut``, and returns how many there are then."""
     docs = view(docs_at, np.uint16)
     codes = view(codes_at, np.uint8)
     table = view(table_at, np.uint16)
     sums = view(sums_at, np.uint16)
     found = view(found_at, np.uint16)
     noted = np.uint64(n_found)
+    if floor == 0:
+        for place in range(np.uint64(begin), np.uint64(end)):
+            doc = docs[place]
+            before = sums[doc]
+            after = np.uint16(before + table[codes[place]])
+            sums[doc] = after
+            found[noted] = doc
+            noted += np.uint64((after > cut) & (before <= cut))
+        return np.int64(noted)
     for place in range(np.uint64(begin), np.uint64(end)):
         doc = docs[place]
-        before = sums[doc]
+        before = max(sums[doc], floor)
         after = np.uint16(before + table[codes[place]])
         sums[doc] = after
         found[noted] = doc
@@ -446,7 +467,7 @@ def _match(task_at: int, begin: int, end: int, sweep: bool) -> int:
     scratch = view(task[SCRATCH], np.int64)
     docs_at = view(task[SEGMENT], np.int64)[DOCS]
     docs = view(docs_at, np.uint16)
-    numbers = view(scratch[SUMS], np.uint16)
+    numbers = view(scratch[NUMBERS], np.uint16)
     found = view(scratch[FOUND], np.uint16)
     places = view(scratch[PLACES], np.uint16)
     first = np.uint64(begin)
@@ -469,7 +490,7 @@ def _match(task_at: int, begin: int, end: int, sweep: bool) -> int:
 def _score(task_at: int, slope: float, sweep: bool) -> None:
     """Exact scores of the documents found, by reading the lists once more or by looking them up.
 
-    ``SUMS`` holds each document's number among those found plus 1, or 0.
+    ``NUMBERS`` holds each document's number among those found plus 1, or 0.
     """
     task = view(task_at, np.int64)
     segment = view(task[SEGMENT], np.int64)
@@ -483,7 +504,7 @@ def _score(task_at: int, slope: float, sweep: bool) -> None:
     codes = view(segment[CODES], np.uint8)
     lengths = view(segment[LENGTHS], np.int32)
     code_freqs = view(segment[CODE_FREQS], np.int32)
-    numbers = view(scratch[SUMS], np.uint16)
+    numbers = view(scratch[NUMBERS], np.uint16)
     places = view(scratch[PLACES], np.uint16)
     scores = view(scratch[SCORES], np.float64)
     matched = view(scratch[MATCHED], np.float64)
@@ -524,13 +545,13 @@ def _score(task_at: int, slope: float, sweep: bool) -> None:
 
 @kernel(types.void(_I64, _F64))
 def _score_and_keep(task_at: int, slope: float) -> None:
-    """Score the documents found and add them to the best so far. ``SUMS`` is zero, and left so."""
+    """Score the documents found and add them to the best so far. ``NUMBERS`` is zero, and left so."""
     task = view(task_at, np.int64)
     scratch = view(task[SCRATCH], np.int64)
     n_rows = task[N_ROWS]
     n_found = task[N_FOUND]
     spans = view(task[SPANS], np.int64)
-    numbers = view(scratch[SUMS], np.uint16)
+    numbers = view(scratch[NUMBERS], np.uint16)
     found = view(scratch[FOUND], np.uint16)
     n_lists = 0
     for i in range(n_rows):
@@ -580,7 +601,7 @@ def _search_few(task_at: int, slope: float) -> None:
     n_rows = task[N_ROWS]
     spans = view(task[SPANS], np.int64)
     docs = view(segment[DOCS], np.uint16)
-    numbers = view(scratch[SUMS], np.uint16)
+    numbers = view(scratch[NUMBERS], np.uint16)
     found = view(scratch[FOUND], np.uint16)
     n_found = 0
     for i in range(n_rows):
@@ -683,11 +704,12 @@ def _best_to_front(task_at: int, k: int) -> int:
     found = view(scratch[FOUND], np.uint16)
     upper = view(scratch[UPPER], np.uint16)
     histogram = view(scratch[HISTOGRAM], np.int64)
+    shift = np.uint16(8 if task[N_ROWS] > _FEW_ROWS else 4)  # of 16 and of 12 bits
     for value in range(256):
         histogram[value] = 0
     n_found = task[N_FOUND]
     for c in range(n_found):
-        histogram[upper[c] >> 8] += 1
+        histogram[upper[c] >> shift] += 1
     edge = 256
     total = 0
     while total < k and edge > 0:
@@ -701,7 +723,7 @@ def _best_to_front(task_at: int, k: int) -> int:
         upper[c] = upper[front]
         found[front] = doc
         upper[front] = bound
-        front += np.int64(bound >> 8 >= edge)
+        front += np.int64(bound >> shift >= edge)
     return front
 
 
@@ -709,45 +731,50 @@ def _best_to_front(task_at: int, k: int) -> int:
 def _add_lists(task_at: int, n_left_out: int, cut: int) -> None:
     """Sum the bounds of all lists but the first few; find the documents above ``cut`` and their sums.
 
-    ``SUMS`` is zero, and left so.
+    Clearing the sums of a large segment takes as long as a thousand postings. So a pass counts from where
+    the one before cannot have come to, and sums are cleared when their 16 bits are used up.
     """
     task = view(task_at, np.int64)
     segment = view(task[SEGMENT], np.int64)
     scratch = view(task[SCRATCH], np.int64)
-    n_docs = segment[N_DOCS]
     n_rows = task[N_ROWS]
     spans = view(task[SPANS], np.int64)
     bounds = view(task[LIMITS], np.float64)
-    docs = view(segment[DOCS], np.uint16)
-    sums = view(scratch[SUMS], np.uint16)
+    sums_at = scratch[SUMS]
+    sums = view(sums_at, np.uint16)
     found = view(scratch[FOUND], np.uint16)
     upper = view(scratch[UPPER], np.uint16)
+    most = 0
+    for x in range(n_left_out, n_rows):
+        most += np.int64(bounds[np.int64(bounds[2 * n_rows + x])])
+    if task[FLOOR] + most > _MOST_SUM:
+        for doc in range(np.uint64(MOST_DOCS + 1)):
+            sums[doc] = 0
+        task[FLOOR] = 0
+    floor = np.uint16(task[FLOOR])
+    cut = min(cut, most)
+    clears = task[FLOOR] == 0 and segment[N_DOCS] <= _FEW_DOCS
     n_found = 0
-    n_added = 0
     quiet = 0.0
     for x in range(n_left_out, n_rows):
         i = np.int64(bounds[2 * n_rows + x])
         quiet += bounds[i]
-        n_added += spans[3 * i + 1] - spans[3 * i]
         table_at = task[TABLES] + i * (2 * N_CODES)
         if quiet <= cut:
-            _add(segment[DOCS], segment[CODES], spans[3 * i], spans[3 * i + 1], table_at, scratch[SUMS])
+            _add(segment[DOCS], segment[CODES], spans[3 * i], spans[3 * i + 1], table_at, sums_at, floor)
         else:
             n_found = _add_and_note(
-                segment[DOCS], segment[CODES], spans[3 * i], spans[3 * i + 1], table_at, scratch[SUMS],
-                np.uint16(cut), scratch[FOUND], n_found,
+                segment[DOCS], segment[CODES], spans[3 * i], spans[3 * i + 1], table_at, sums_at, floor,
+                np.uint16(task[FLOOR] + cut), scratch[FOUND], n_found,
             )  # fmt: skip
     for c in range(np.uint64(n_found)):
-        upper[c] = sums[found[c]]
+        upper[c] = sums[found[c]] - floor
     task[N_FOUND] = n_found
-    if n_added * _SPARSE < n_docs:
-        for x in range(n_left_out, n_rows):
-            i = np.int64(bounds[2 * n_rows + x])
-            for place in range(np.uint64(spans[3 * i]), np.uint64(spans[3 * i + 1])):
-                sums[docs[place]] = 0
-    else:
-        for doc in range(np.uint64(n_docs)):
+    if clears:
+        for doc in range(np.uint64(segment[N_DOCS])):
             sums[doc] = 0
+    else:
+        task[FLOOR] += most
 
 
 @kernel(types.void(_I64, _I64, _F64))
@@ -839,7 +866,7 @@ def _search_segment(task_at: int, slope: float) -> None:
         threshold = _first_threshold(task_at, slope)
         may_leave_out = _LEFT_OUT_AT_FIRST
     # The same for all segments, so that bounds in one can be compared with bounds in another.
-    scale = _FULL / total * (1.0 + 1e-6)
+    scale = (_FULL if n_rows > _FEW_ROWS else _FULL_FOR_FEW) / total * (1.0 + 1e-6)
     needed = threshold * (1.0 - 1e-6) * scale - 1.0
     _fill_tables(task_at, slope, scale)
     for i in range(n_rows):  # bounds[2] orders them, least first
@@ -954,7 +981,7 @@ def search(
         plan: (n_plan_rows, 5) counts, weights, offsets, floors, bonuses.
         slope: of the plan, over avgdl: what a token of a document's length adds to the norm.
         allowed: address of a mask over all rows, or 0.
-        scratch: from `make_scratch`; sums are zero and left so.
+        scratch: from `make_scratch`, of this thread.
         room: (at least `room_for` (n_queries, k),) working memory.
         scores, rows, sizes: (n_queries, k), (n_queries, k), (n_queries,) written: the results and how many
             there are.
@@ -1024,7 +1051,7 @@ def make_scratch() -> tuple[tuple[NDArray[Any], ...], NDArray[np.int64]]:
 
     Of the last two, which have a row for each term, only what queries need is ever touched.
     """
-    per_document = [np.uint16] * 4 + [np.float64] * 4
+    per_document = [np.uint16] * 5 + [np.float64] * 4
     arrays: list[NDArray[Any]] = [np.zeros(MOST_DOCS + 1, dtype) for dtype in per_document]
     arrays += [np.zeros(_BUCKETS, np.int64), np.zeros(N_TASK, np.int64)]
     arrays += [np.empty((MOST_ROWS, 3), np.int64), np.empty(N_CODES + 1, np.float32)]
