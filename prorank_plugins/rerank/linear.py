@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 Linear: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+Pair: TypeAlias = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
 _LEAST = 1e-12
 # Numbers of the input that are quantised at a time: they stay in the cache from one step to the next.
@@ -38,6 +39,22 @@ def make_linear(weight: torch.Tensor, bias: torch.Tensor | None, int8: bool) -> 
     if has_vnni() and _sums_exactly():
         return _onednn(weight, scales, bias)
     return _fbgemm(weight, scales, bias)
+
+
+def make_pair(weight: torch.Tensor, int8: bool) -> Pair:
+    """Two linear layers with the same input and no bias; their outputs as two tensors.
+
+    Args:
+        weight: (2 · n_out, n_in), one above the other.
+        int8: as in `make_linear`.
+    """
+    if int8 or weight.device.type != "cpu":
+        both = make_linear(weight, None, int8)
+        return lambda inputs: both(inputs).chunk(2, -1)
+    # Halves of the rows of one output are no contiguous memory: on a CPU, what is done to them number by
+    # number takes twice as long.
+    first, second = weight.contiguous().chunk(2)
+    return lambda inputs: (F.linear(inputs, first), F.linear(inputs, second))
 
 
 def has_vnni() -> bool:

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 
 from prorank_plugins.rerank.families.family import Head, cache_sized
+from prorank_plugins.rerank.families.rms_norm import rms_norm
+from prorank_plugins.rerank.families.rotary import neighbouring, rotate_, rotations
 from prorank_plugins.rerank.families.stored import StoredWeights
-from prorank_plugins.rerank.linear import Linear
-
-Rotation = tuple[torch.Tensor, torch.Tensor]
+from prorank_plugins.rerank.linear import Linear, Pair
 
 
 def is_exact(config: Mapping[str, Any]) -> bool:
@@ -35,7 +35,7 @@ class _Layer:
     key_norm: torch.Tensor | None
     output: Linear
     mlp_norm: torch.Tensor
-    gate_up: Linear
+    gate_up: Pair
     down: Linear
 
 
@@ -56,6 +56,8 @@ class Qwen:
         self.heads = int(config["num_attention_heads"])
         self.kv_heads = int(config.get("num_key_value_heads") or self.heads)
         self.head_dim = int(config.get("head_dim") or self.hidden // self.heads)
+        if self.head_dim % 2:
+            raise ValueError(f"head_dim {self.head_dim} is odd, and positions turn pairs of numbers")
         self.eps = float(config["rms_norm_eps"])
         rope = config.get("rope_parameters") or {}
         self.theta = float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
@@ -70,7 +72,7 @@ class Qwen:
         self.head = Head(
             self.embedding if tied else weights.stored("lm_head.weight", self.n_tokens, self.hidden)
         )
-        self._table = self._rotations(0)
+        self._turns = rotations(0, self.head_dim, self.theta).to(self.device)
 
     def _layer(self, weights: StoredWeights, number: int) -> _Layer:
         name = f"layers.{number}"
@@ -87,43 +89,44 @@ class Qwen:
         def biased(names: Mapping[str, int]) -> list[str]:
             return [part for part in names if weights.has(f"{part}.bias")]
 
-        has_norms = weights.has(f"{name}.self_attn.q_norm.weight")
+        def head_norm(part: str) -> torch.Tensor | None:
+            if not weights.has(f"{name}.{part}.weight"):
+                return None
+            return neighbouring(norm(part, self.head_dim), 1)
+
+        rotated = {f"{name}.self_attn.q_proj": self.heads, f"{name}.self_attn.k_proj": self.kv_heads}
         return _Layer(
             input_norm=norm("input_layernorm", self.hidden),
-            qkv=weights.linear(self.hidden, sizes, list(sizes) if biased(sizes) else ()),
-            query_norm=norm("self_attn.q_norm", self.head_dim) if has_norms else None,
-            key_norm=norm("self_attn.k_norm", self.head_dim) if has_norms else None,
+            qkv=weights.linear(
+                self.hidden,
+                sizes,
+                list(sizes) if biased(sizes) else (),
+                lambda part, rows: neighbouring(rows, rotated[part]) if part in rotated else rows,
+            ),
+            query_norm=head_norm("self_attn.q_norm"),
+            key_norm=head_norm("self_attn.k_norm"),
             output=weights.linear(
                 self.heads * self.head_dim, {output: self.hidden}, biased({output: self.hidden})
             ),
             mlp_norm=norm("post_attention_layernorm", self.hidden),
-            gate_up=weights.linear(
-                self.hidden, {f"{name}.mlp.gate_proj": self.wide, f"{name}.mlp.up_proj": self.wide}
-            ),
+            gate_up=weights.pair(self.hidden, f"{name}.mlp.gate_proj", f"{name}.mlp.up_proj", self.wide),
             down=weights.linear(self.wide, {f"{name}.mlp.down_proj": self.hidden}),
         )
-
-    def _rotations(self, length: int) -> Rotation:
-        """(length, head_dim) cosines and sines."""
-        even = torch.arange(0, self.head_dim, 2, dtype=torch.float32) / self.head_dim
-        angles = torch.outer(torch.arange(length, dtype=torch.float32), 1.0 / self.theta**even)
-        angles = torch.cat((angles, angles), 1)
-        return angles.cos().to(self.device, self.dtype), angles.sin().to(self.device, self.dtype)
 
     def embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """See `Family`."""
         return self.embedding[ids].to(self.dtype)
 
-    def prepare(self, positions: torch.Tensor, longest: int) -> Rotation:
-        """(n_tokens, 1, head_dim) cosines and sines."""
-        table = self._table  # another thread may put a table of another length there at any time
-        if len(table[0]) < longest:
-            table = self._table = self._rotations(max(1024, 2 * longest))
-        cos, sin = table
-        return cos[positions][:, None], sin[positions][:, None]
+    def prepare(self, positions: torch.Tensor, longest: int) -> torch.Tensor:
+        """(n_tokens, 1, head_dim / 2, 2) rotations."""
+        turns = self._turns  # another thread may put a table of another length there at any time
+        if len(turns) < longest:
+            turns = rotations(max(1024, 2 * longest), self.head_dim, self.theta).to(self.device)
+            self._turns = turns
+        return turns[positions]
 
     def attention_inputs(
-        self, number: int, hidden: torch.Tensor, prepared: Rotation
+        self, number: int, hidden: torch.Tensor, prepared: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """See `Family`; queries and keys are rotated."""
         layer = self._layers[number]
@@ -132,7 +135,7 @@ class Qwen:
         if layer.query_norm is not None and layer.key_norm is not None:
             query, key = rotated[:, : self.heads], rotated[:, self.heads :]
             rotated = torch.cat((self._norm(query, layer.query_norm), self._norm(key, layer.key_norm)), 1)
-        rotated = _rotate(rotated, prepared)
+        rotate_(rotated, prepared)
         return rotated[:, : self.heads], rotated[:, self.heads :], value
 
     def after_attention(self, number: int, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
@@ -140,7 +143,7 @@ class Qwen:
         layer = self._layers[number]
         hidden = layer.output(mixed.reshape(len(hidden), -1)).add_(hidden)
         for part in cache_sized(hidden):
-            gate, up = layer.gate_up(self._norm(part, layer.mlp_norm)).chunk(2, -1)
+            gate, up = layer.gate_up(self._norm(part, layer.mlp_norm))
             part += layer.down(F.silu(gate, inplace=True).mul_(up))
         return hidden
 
@@ -149,10 +152,4 @@ class Qwen:
         return self._norm(hidden, self.norm).float()
 
     def _norm(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        return F.rms_norm(hidden, (hidden.shape[-1],), weight, self.eps)
-
-
-def _rotate(states: torch.Tensor, rotation: Rotation) -> torch.Tensor:
-    cos, sin = rotation
-    left, right = states.chunk(2, -1)
-    return states * cos + torch.cat((-right, left), -1) * sin
+        return rms_norm(hidden, weight, self.eps)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from prorank_plugins.core.errors import ModelError
-from prorank_plugins.rerank.linear import Linear, make_linear
+from prorank_plugins.rerank.linear import Linear, Pair, make_linear, make_pair
 
 
 class StoredWeights:
@@ -74,20 +74,37 @@ class StoredWeights:
         """`stored`, in the model's number format and on its device."""
         return self.stored(name, *shape).to(self.device, self.dtype)
 
-    def linear(self, n_in: int, outputs: Mapping[str, int], biases: Sequence[str] = ()) -> Linear:
+    def linear(
+        self,
+        n_in: int,
+        outputs: Mapping[str, int],
+        biases: Sequence[str] = (),
+        ordered: Callable[[str, torch.Tensor], torch.Tensor] = lambda _, rows: rows,
+    ) -> Linear:
         """One linear layer made of several with the same input.
 
         Args:
             n_in: columns of each.
             outputs: name of each weight without ``.weight``, with its rows.
             biases: names, without ``.bias``, of those that have one; all or none.
+            ordered: the rows of a weight or a bias, given with its name, in the order they are wanted in.
         """
-        stored = [self.stored(f"{name}.weight", n_out, n_in) for name, n_out in outputs.items()]
-        if len(stored) == 1:
-            weight = stored[0].to(self.device, self.dtype)
-        else:  # joined and converted in one step, without a copy between
-            joined = torch.empty(sum(outputs.values()), n_in, dtype=self.dtype)
-            weight = torch.cat(stored, out=joined).to(self.device)
         assert not biases or list(biases) == list(outputs)
-        parts = [self.tensor(f"{name}.bias", outputs[name]) for name in biases]
+        weight = self._joined(
+            [ordered(name, self.stored(f"{name}.weight", n_out, n_in)) for name, n_out in outputs.items()]
+        )
+        parts = [ordered(name, self.tensor(f"{name}.bias", outputs[name])) for name in biases]
         return make_linear(weight, torch.cat(parts) if parts else None, self._int8)
+
+    def pair(self, n_in: int, first: str, second: str, n_out: int) -> Pair:
+        """Two linear layers of ``n_out`` rows each with the same input and no bias, by their names."""
+        stored = [self.stored(f"{name}.weight", n_out, n_in) for name in (first, second)]
+        return make_pair(self._joined(stored), self._int8)
+
+    def _joined(self, stored: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Weights one above the other, in the model's number format and on its device."""
+        if len(stored) == 1:
+            return stored[0].to(self.device, self.dtype)
+        # Joined and converted in one step, without a copy between.
+        joined = torch.empty(sum(map(len, stored)), stored[0].shape[1], dtype=self.dtype)
+        return torch.cat(list(stored), out=joined).to(self.device)
