@@ -1,6 +1,7 @@
 """Attention of ragged rows against the rectangle's, with a kernel of plain loops in place of the GPU's."""
 
 import json
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ pytest.importorskip("torch")
 
 import torch
 
-from prorank_plugins.rerank import attention
-from prorank_plugins.rerank.attention import Ragged, Rectangle, agrees, find_kernel, place_rows
+from prorank_plugins.rerank import attention, grouped
+from prorank_plugins.rerank.attention import Ragged, Rectangle, agrees, find_kernel
 from prorank_plugins.rerank.encoding import Labels
+from prorank_plugins.rerank.grouped import Grouped
 from prorank_plugins.rerank.packed import PackedModel
+from prorank_plugins.rerank.placing import place_rows
 from prorank_plugins.rerank.scheduling import RowGroup, Scheduler
 from tests import tiny_models
 
@@ -57,29 +60,44 @@ def random_states(generator, count, heads, size=8):
     st.lists(st.integers(1, 9), min_size=1, max_size=5),
     st.integers(0, 6),
     st.sampled_from([(4, 4), (4, 2), (3, 1)]),
+    st.sampled_from([4, 96]),
     st.integers(0, 99),
 )
-def test_ragged_rows_mix_as_in_the_rectangle(lengths, shared, heads, seed):
+def test_ragged_and_grouped_rows_mix_as_in_the_rectangle(lengths, shared, heads, product_rows, seed):
     generator, n = np.random.RandomState(seed), sum(lengths)
     query = random_states(generator, n, heads[0])
     keys, values = (random_states(generator, n, heads[1]) for _ in range(2))
     before = [random_states(generator, shared, heads[1]) if shared else None for _ in range(2)]
     found = []
-    for place in (Rectangle.of(lengths, shared, CPU), Ragged.of(lengths, shared, CPU, loops)):
+    for place in (
+        Rectangle.of(lengths, shared, CPU),
+        Ragged.of(lengths, shared, CPU, loops),
+        Grouped.of(lengths, shared),
+    ):
         spread = [place.spread(keys, before[0]), place.spread(values, before[1])]
-        found.append((place.attend(query, *spread), place.attend_last(query[place.last], *spread)))
+        with patch.object(grouped, "_PRODUCT_ROWS", product_rows):  # one block of queries, or several
+            found.append((place.attend(query, *spread), place.attend_last(query[place.last], *spread)))
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=2e-6)
+    torch.testing.assert_close(found[0], found[2], rtol=0, atol=2e-6)
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(0, 6))
-def test_both_place_the_same_tokens(lengths, shared):
-    grid, ragged = place_rows(lengths, shared, CPU), place_rows(lengths, shared, CPU, loops)
-    assert (type(grid), type(ragged)) == (Rectangle, Ragged)
-    assert grid.positions.tolist() == ragged.positions.tolist()
-    assert grid.last.tolist() == ragged.last.tolist()
-    assert grid.width == ragged.width
+def test_all_place_the_same_tokens(lengths, shared):
+    grid = place_rows(lengths, shared, CPU, torch.bfloat16)
+    ragged = place_rows(lengths, shared, CPU, torch.float32, loops)
+    products = place_rows(lengths, shared, CPU, torch.float32)
+    assert [type(place) for place in (grid, ragged, products)] == [Rectangle, Ragged, Grouped]
+    for other in (ragged, products):
+        assert grid.positions.tolist() == other.positions.tolist()
+        assert grid.last.tolist() == other.last.tolist()
+        assert grid.width == other.width
     assert ragged.key_ends.tolist() == np.cumsum([0, *(length + shared for length in lengths)]).tolist()
     assert sorted([*ragged.own.tolist(), *ragged.common.tolist()]) == list(range(int(ragged.key_ends[-1])))
+
+
+def test_long_rows_are_left_to_torch():
+    assert isinstance(place_rows([1000], 24, CPU, torch.float32), Grouped)
+    assert isinstance(place_rows([1000], 25, CPU, torch.float32), Rectangle)
 
 
 @pytest.mark.parametrize("make", [tiny_models.qwen, tiny_models.bert])

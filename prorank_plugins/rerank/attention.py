@@ -2,7 +2,8 @@
 
 Two ways to the same numbers: `Rectangle` pads rows on the right and runs anywhere; `Ragged` gives the packed
 tokens as they are to a kernel for rows of varying length, on CUDA in half precision. Which one runs is found
-out on the machine (`find_kernel`): not a kernel that is missing or aligns its causal mask otherwise.
+out on the machine (`find_kernel`): not a kernel that is missing or aligns its causal mask otherwise. A third,
+for float32 on a CPU, is `prorank_plugins.rerank.grouped`.
 """
 
 from __future__ import annotations
@@ -74,15 +75,6 @@ class Placement(Protocol):
         ...
 
 
-def place_rows(
-    lengths: Sequence[int], shared: int, device: torch.device, kernel: Kernel | None = None
-) -> Placement:
-    """Rows with ``lengths`` tokens of their own after ``shared`` common ones."""
-    if kernel is None:
-        return Rectangle.of(lengths, shared, device)
-    return Ragged.of(lengths, shared, device, kernel)
-
-
 @dataclass(frozen=True)
 class Rectangle:
     """Packed tokens in a grid of right-padded rows; being causal, no token looks at the padding.
@@ -104,9 +96,9 @@ class Rectangle:
 
     @classmethod
     def of(cls, lengths: Sequence[int], shared: int, device: torch.device) -> Rectangle:
-        """See `place_rows`."""
+        """Rows with ``lengths`` tokens of their own after ``shared`` common ones."""
         sizes = torch.tensor(lengths)
-        row_of, positions, last = _packing(sizes, shared)
+        row_of, positions, last = packing(sizes, shared)
         width = max(lengths) + shared
         visible = None
         if len(lengths) > 1:
@@ -167,9 +159,9 @@ class Ragged:
 
     @classmethod
     def of(cls, lengths: Sequence[int], shared: int, device: torch.device, kernel: Kernel) -> Ragged:
-        """See `place_rows`."""
+        """Rows with ``lengths`` tokens of their own after ``shared`` common ones."""
         sizes = torch.tensor(lengths)
-        row_of, positions, last = _packing(sizes, shared)
+        row_of, positions, last = packing(sizes, shared)
         starts = (sizes + shared).cumsum(0) - (sizes + shared)
 
         def sums(counts: torch.Tensor) -> torch.Tensor:
@@ -220,7 +212,7 @@ class Ragged:
         )  # fmt: skip
 
 
-def _packing(sizes: torch.Tensor, shared: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def packing(sizes: torch.Tensor, shared: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Row and position of each packed token, and the packed index of each row's last one."""
     row_of = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
     ends = sizes.cumsum(0)

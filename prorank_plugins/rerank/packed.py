@@ -17,11 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from prorank_plugins.core.errors import ModelError
-from prorank_plugins.rerank.attention import Kernel, Placement, find_kernel, place_rows
+from prorank_plugins.rerank.attention import Kernel, Placement, find_kernel
 from prorank_plugins.rerank.devices import keep_freed_memory
 from prorank_plugins.rerank.encoding import Labels
 from prorank_plugins.rerank.families import find_family
 from prorank_plugins.rerank.families.stored import StoredWeights
+from prorank_plugins.rerank.placing import place_rows
 from prorank_plugins.rerank.weights import read_tensors
 
 # Rows of the output embedding that are held in float32 at a time.
@@ -167,7 +168,7 @@ class PackedModel:
                 f"the tokenizer gives the id {max(ids)}, the model has {family.n_tokens} tokens; "
                 "the two are not of the same model"
             )
-        place = place_rows([len(row) for row in rows], shared, self.device, self._kernel)
+        place = place_rows([len(row) for row in rows], shared, self.device, family.dtype, self._kernel)
         if family.n_positions is not None and place.width > family.n_positions:
             raise ModelError(
                 f"a row has {place.width} tokens, the model {family.n_positions} positions; lower max_length"

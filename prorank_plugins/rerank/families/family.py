@@ -29,12 +29,14 @@ class Family(Protocol):
     """The layers of a causal decoder over packed tokens.
 
     Attributes:
+        dtype: of the states.
         n_layers: how many.
         n_tokens: rows of the embedding.
         n_positions: the longest row there are positions for; None for any.
         head: what turns final states to logits.
     """
 
+    dtype: torch.dtype
     n_layers: int
     n_tokens: int
     n_positions: int | None
