@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from prorank_plugins.core.errors import ModelError
+from prorank_plugins.rerank import weights
 from prorank_plugins.rerank.batching import plan_batches
 from prorank_plugins.rerank.causal_lm import TransformersModel, load_causal_lm
 from prorank_plugins.rerank.encoding import Labels
@@ -183,6 +184,24 @@ def test_weights_in_several_files_are_read(folder, tmp_path, model):
     save_file(dict(weights[::2]), split / "model-00001-of-00002.safetensors")
     save_file(dict(weights[1::2]), split / "model-00002-of-00002.safetensors")
     np.testing.assert_array_equal(load(split).score(ROWS), model.score(ROWS))
+
+
+def test_weights_asked_for_one_by_one_are_those_in_the_file(folder, monkeypatch):
+    monkeypatch.setattr(weights, "_MAPPED_AT_ONCE", 20_000)  # so that the file is opened several times
+    tensors, expected = weights.StoredTensors(folder), dict(weights.read_tensors(folder))
+    assert sorted(tensors) == sorted(expected)
+    assert len(tensors) == len(expected)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(tensors[name], tensor, rtol=0, atol=0)
+
+
+def test_a_weight_that_is_let_go_does_not_keep_its_file_mapped(folder, monkeypatch):
+    monkeypatch.setattr(weights, "_MAPPED_AT_ONCE", 0)
+    tensors, opened = weights.StoredTensors(folder), []
+    monkeypatch.setattr(weights, "_open", lambda file, real=weights._open: opened.append(file) or real(file))
+    for name in tensors:
+        tensors[name]
+    assert len(opened) == len(tensors)
 
 
 # Number formats

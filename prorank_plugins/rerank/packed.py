@@ -23,7 +23,7 @@ from prorank_plugins.rerank.encoding import Labels
 from prorank_plugins.rerank.families import find_family
 from prorank_plugins.rerank.families.stored import StoredWeights
 from prorank_plugins.rerank.placing import place_rows
-from prorank_plugins.rerank.weights import read_tensors
+from prorank_plugins.rerank.weights import StoredTensors
 
 # Rows of the output embedding that are held in float32 at a time.
 _VOCABULARY_ROWS = 16_384
@@ -75,7 +75,7 @@ class PackedModel:
         if device.type == "cpu":
             keep_freed_memory()
         try:
-            self._family = make(config, StoredWeights(folder, dict(read_tensors(folder)), device, dtype))
+            self._family = make(config, StoredWeights(folder, StoredTensors(folder), device, dtype))
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise ModelError(f"{folder}/config.json lacks a size or holds a wrong one ({error!r})") from error
         self._answers = [label for label in (labels.positive, labels.negative) if label is not None]

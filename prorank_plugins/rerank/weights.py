@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ _POSITIONS_AFTER_PADDING = {
     "camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
 }  # fmt: skip
 _SHIPPED = Path(__file__).parents[1] / "models"
+# Bytes of tensors that are read from one mapping of a file.
+_MAPPED_AT_ONCE = 8 * 2**20
 _WANTED = ["*.json", "*.safetensors", "*.model", "*.txt"]
 
 
@@ -93,26 +96,96 @@ def read_tensors(folder: Path) -> Iterator[tuple[str, Any]]:
     Raises:
         ModelError: there are none, or one cannot be read. Pickled weights are not read.
     """
-    safetensors = require("safetensors", "rerank", "ProRankReranker")
     from prorank_plugins.rerank.quantised import dequantised, is_quantised
 
+    for file in weight_files(folder):
+        with _opened(file) as source:
+            if is_quantised(source, file):
+                yield from dequantised(source, file)
+                continue
+            for name in source.keys():  # noqa: SIM118 - not a mapping
+                yield name, source.get_tensor(name)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder, by name.
+
+    Raises:
+        ModelError: there are none.
+    """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelError(
             f"{folder} holds no .safetensors file; convert the weights (pickled ones are not read)"
         )
-    for file in files:
-        try:
-            with safetensors.safe_open(str(file), framework="pt") as source:
-                if is_quantised(source, file):
-                    yield from dequantised(source, file)
-                    continue
-                for name in source.keys():  # noqa: SIM118 - not a mapping
-                    yield name, source.get_tensor(name)
-        except (OSError, safetensors.SafetensorError) as error:
-            raise ModelError(
-                f"{file} cannot be read ({error}); download or export the model again"
-            ) from error
+    return files
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """An open safetensors file; what goes wrong with it is a `ModelError`."""
+    with _readable(file), _open(file) as source:
+        yield source
+
+
+def _open(file: Path) -> Any:
+    return require("safetensors", "rerank", "ProRankReranker").safe_open(str(file), framework="pt")
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    safetensors = require("safetensors", "rerank", "ProRankReranker")
+    try:
+        yield
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ModelError(f"{file} cannot be read ({error}); download or export the model again") from error
+
+
+class StoredTensors(Mapping[str, Any]):
+    """The weights of a folder by name, each mapped from its file when asked for.
+
+    A file is opened anew after every 8 MiB of tensors: what has been converted is then not held in memory as
+    stored, too, as it would be as a part of one mapping of the whole file. Quantised weights are multiplied
+    out at once. Not for several threads at once.
+
+    Args:
+        folder: with ``*.safetensors``.
+
+    Raises:
+        ModelError: there are none, or one cannot be read. Pickled weights are not read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._read: dict[str, Any] = {}
+        self._homes: dict[str, Path] = {}
+        self._source: tuple[Path, Any] | None = None
+        self._mapped = 0
+        if has_quantised_weights(folder):
+            self._read = dict(read_tensors(folder))
+            return
+        for file in weight_files(folder):
+            with _opened(file) as source:
+                self._homes.update(dict.fromkeys(source.keys(), file))
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._read:
+            return self._read[name]
+        file = self._homes[name]
+        with _readable(file):
+            if self._source is None or self._source[0] != file or self._mapped > _MAPPED_AT_ONCE:
+                self._source, self._mapped = (file, _open(file)), 0
+            tensor = self._source[1].get_tensor(name)
+        self._mapped += tensor.nbytes
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read or self._homes)
+
+    def __len__(self) -> int:
+        return len(self._read or self._homes)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._read or name in self._homes
 
 
 def has_quantised_weights(folder: Path) -> bool:
@@ -121,16 +194,12 @@ def has_quantised_weights(folder: Path) -> bool:
     Raises:
         ModelError: one cannot be read.
     """
-    safetensors = require("safetensors", "rerank", "ProRankReranker")
     from prorank_plugins.rerank.quantised import is_quantised
 
-    try:
-        for file in sorted(folder.glob("*.safetensors")):
-            with safetensors.safe_open(str(file), framework="pt") as source:
-                if is_quantised(source, file):
-                    return True
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{file} cannot be read ({error}); download or export the model again") from error
+    for file in sorted(folder.glob("*.safetensors")):
+        with _opened(file) as source:
+            if is_quantised(source, file):
+                return True
     return False
 
 

@@ -50,9 +50,10 @@ class StoredWeights:
         Raises:
             ModelError: missing, of another shape, or quantised by another program.
         """
-        found = self._tensors.get(self._prefix + name, self._tensors.get(name))
-        if found is None:
+        if not self.has(name):
             raise ModelError(f"the weights lack {name}; download or export the model again")
+        whole = self._prefix + name
+        found = self._tensors[whole if whole in self._tensors else name]
         if not found.is_floating_point() or found.element_size() == 1:
             raise ModelError(
                 f"{name} holds {found.dtype} numbers of an unknown quantisation; give the model with float "
