@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from prorank_plugins.cli.bench.memory import memory
 from prorank_plugins.cli.bench.rerank_engines import Engine, find_contestant
 
 
@@ -68,7 +69,7 @@ def measure(job: Job) -> Measured:
     start, cpu_start = time.perf_counter(), time.process_time()
     scores = engine.score(job.query, job.documents, batch_size)
     seconds, wall = time.process_time() - cpu_start, time.perf_counter() - start
-    return Measured(load, seconds, wall, _peak_mib(), batch_size, scores)
+    return Measured(load, seconds, wall, memory().peak / 2**20, batch_size, scores)
 
 
 def _fastest(engine: Engine, job: Job) -> int:
@@ -80,15 +81,6 @@ def _fastest(engine: Engine, job: Job) -> int:
         engine.score(job.query, sample, batch_size)
         seconds[batch_size] = time.process_time() - start
     return min(seconds, key=seconds.__getitem__)
-
-
-def _peak_mib() -> float:
-    try:
-        import resource
-    except ImportError:
-        return float("nan")  # Windows
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def main() -> None:
