@@ -14,6 +14,8 @@ Segment by segment, query by query:
    searched once more.
 
 Loops that would branch on what they read write their result anyway and count it or not.
+
+One module, since numba keeps machine code by the file of a function and would not notice a change in another.
 """
 
 from __future__ import annotations
@@ -860,7 +862,9 @@ def _search_segment(task_at: int, slope: float) -> None:
     if not (0.0 <= slope < _LARGE and _TINY < total < _HUGE):
         _search_few(task_at, slope)
         return
-    threshold = max(_reached(task_at), guess[0])
+    threshold = guess[0]  # so close that a few more than k documents do not tell more
+    if not (threshold > 0.0 and FEW_ENTRIES < k and task[SIZE] < k + k // 4):
+        threshold = max(_reached(task_at), threshold)
     may_leave_out = _LEFT_OUT
     if threshold <= 0.0 and task[ALLOWED] == 0:
         threshold = _first_threshold(task_at, slope)
@@ -936,9 +940,13 @@ def _sort_and_check(task_at: int, best_at: int, todo_at: int, n_todo: int) -> in
         header = view(at, np.int64)
         guess = view(at + 8 * GUESSED, np.float64)
         scores = view(at + 8 * N_HEADERS, np.float64)
-        _sort_best(at + 8 * N_HEADERS, at + 8 * (N_HEADERS + task[ROOM]), header[FILLED], task[SORTING])
-        if header[FILLED] > k:
-            header[FILLED] = k
+        task[BEST_SCORES] = at + 8 * N_HEADERS
+        task[BEST_ROWS] = at + 8 * (N_HEADERS + task[ROOM])
+        task[SIZE] = header[FILLED]
+        if k > FEW_ENTRIES and task[SIZE] > k + k // 4:
+            task[SIZE] = _cut(task_at)
+        _sort_best(task[BEST_SCORES], task[BEST_ROWS], task[SIZE], task[SORTING])
+        header[FILLED] = min(task[SIZE], k)
         if guess[0] > 0.0 and (header[FILLED] < k or scores[k - 1] < guess[0]):
             header[FILLED] = 0
             guess[0] = -1.0
