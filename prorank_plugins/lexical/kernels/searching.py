@@ -863,7 +863,7 @@ def _search_segment(task_at: int, slope: float) -> None:
         _search_few(task_at, slope)
         return
     threshold = guess[0]  # so close that a few more than k documents do not tell more
-    if not (threshold > 0.0 and FEW_ENTRIES < k and task[SIZE] < k + k // 4):
+    if not (threshold > 0.0 and k > FEW_ENTRIES and task[SIZE] < k + k // 4):
         threshold = max(_reached(task_at), threshold)
     may_leave_out = _LEFT_OUT
     if threshold <= 0.0 and task[ALLOWED] == 0:
