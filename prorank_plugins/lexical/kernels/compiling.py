@@ -20,7 +20,8 @@ def kernel(*signatures: Any, holds_lock: bool = False) -> Callable[[Callable[...
 
     Args:
         signatures: the types it is compiled for at once; without any, it is compiled when first called.
-        holds_lock: keep the interpreter's lock while it runs, for a loop that reads Python's objects.
+        holds_lock: keep the interpreter's lock while it runs: for a short loop, or one that reads Python's
+            objects.
     """
     options: dict[str, Any] = {"nogil": not holds_lock, "error_model": "numpy"}
 

@@ -201,7 +201,8 @@ def plan_bm25(
     types.int64(
         _I32, _I64, _I32, _F64, types.int64, types.int64, types.boolean, types.float64, types.float64,
         types.boolean, types.int64[:, ::1], _NUMBERS, _LONGS,
-    )
+    ),
+    holds_lock=True,
 )  # fmt: skip
 def plan_tokens(
     tokens: NDArray[np.int32],
@@ -219,6 +220,8 @@ def plan_tokens(
     plan_ends: NDArray[np.int64],
 ) -> int:
     """`gather_rows` and then `plan_bmx` or `plan_bm25`, for queries that are a group each.
+
+    Takes 0.2 µs a query, less than to give the interpreter's lock away and get it back from a busy thread.
 
     Args:
         tokens: as for `gather_rows`.
