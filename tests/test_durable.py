@@ -230,12 +230,12 @@ def test_an_index_of_token_lists_and_one_of_a_callable_can_be_opened(tmp_path):
     assert LexicalIndex.load(tmp_path / "c", analyzer=Analyzer(str.split)).search("c").ids == ["1"]
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_an_index_of_each_format_is_opened_and_becomes_one_of_the_newest(tmp_path, version):
     shutil.copytree(GOLDEN / f"lexical-v{version}", tmp_path / "i")
     before = LexicalRetriever.load(tmp_path / "i").retrieve("read file", 10)
     with LexicalRetriever.open(tmp_path / "i") as retriever:
-        assert json.loads((tmp_path / "i" / "manifest.json").read_text())["format_version"] == 2
+        assert json.loads((tmp_path / "i" / "manifest.json").read_text())["format_version"] == 3
         assert retriever.retrieve("read file", 10) == before
         retriever.delete(["doc-0"])
     assert "doc-0" not in LexicalRetriever.load(tmp_path / "i")

@@ -182,7 +182,7 @@ def test_a_damaged_manifest_is_reported(saved, text):
 
 def test_a_newer_format_says_what_to_do(saved):
     edit_manifest(saved, lambda m: m.update(format_version=99))
-    with pytest.raises(IndexFormatError, match=r"format_version 99; this release reads up to 2\. Upgrade"):
+    with pytest.raises(IndexFormatError, match=r"format_version 99; this release reads up to 3\. Upgrade"):
         LexicalIndex.load(saved)
 
 
@@ -263,8 +263,8 @@ SEGMENT = "segment_0.bin"
         (SEGMENT, "terms", put(0, -1)),
         (SEGMENT, "terms", put(-1, 10**6)),
         (SEGMENT, "terms", put(0, 5)),
-        (SEGMENT, "lengths", put(0, -1)),
-        (SEGMENT, "lengths", put(1, 10**6)),
+        (SEGMENT, "lengths", put(0, 65_535)),
+        (SEGMENT, "lengths", put(1, 0)),
         (SEGMENT, "limits", put(slice(None), np.nan)),
         (SEGMENT, "limits", put(slice(None), 0)),
         (SEGMENT, "code_freqs", put(slice(None), -1)),
@@ -272,7 +272,7 @@ SEGMENT = "segment_0.bin"
         (SEGMENT, "large_places", put(0, 10**6)),
         (SEGMENT, "large_freqs", put(0, 0)),
         (SEGMENT, "large_freqs", put(0, 10**6)),
-        (SEGMENT, "best_codes", put(slice(None), 0)),
+        (SEGMENT, "highest_codes", put(slice(None), 0)),
         (SEGMENT, "documents_offsets", put(1, 10**9)),
         (SEGMENT, "documents_offsets", put(1, -1)),
         (SEGMENT, "ids_offsets", put(slice(None), 10**6)),
@@ -288,6 +288,39 @@ def test_forged_arrays_are_refused_before_they_are_used(saved, name, key, change
     forge(saved, name, key, change)
     with pytest.raises(CorruptIndexError):
         LexicalRetriever.load(saved).retrieve(QUERY, 10, filter=["id-1"])
+
+
+def test_forged_codes_of_the_best_postings_are_refused(tmp_path):
+    LexicalIndex.build(["word"] * 10).save(tmp_path / "i")
+    forge(tmp_path / "i", SEGMENT, "level_codes", put(0, 255))
+    with pytest.raises(CorruptIndexError, match="level_codes are not those of the lists"):
+        LexicalIndex.load(tmp_path / "i").search("word")
+
+
+@pytest.mark.parametrize(
+    ("n_codes", "message"), [(2, "three for each long list"), (0, "not those of the lists")]
+)
+def test_too_few_codes_of_the_best_postings_are_refused(tmp_path, n_codes, message):
+    LexicalIndex.build(["word"] * 20).save(tmp_path / "i")
+    edit_manifest(
+        tmp_path / "i", lambda m: m["files"][SEGMENT]["arrays"]["level_codes"].__setitem__(2, n_codes)
+    )
+    with pytest.raises(CorruptIndexError, match=message):
+        LexicalIndex.load(tmp_path / "i").search("word")
+
+
+@pytest.mark.parametrize(("longest", "kind"), [(65_535, "<u2"), (65_536, "<i4")])
+def test_lengths_take_16_bits_unless_one_does_not_fit(tmp_path, longest, kind):
+    rng = np.random.default_rng(0)
+    texts = [*(" ".join(rng.choice(["x", "y", "z"], 20)) for _ in range(300)), "x " * longest]
+    index = LexicalIndex.build(texts)
+    index.save(tmp_path / "i")
+    manifest = json.loads((tmp_path / "i" / "manifest.json").read_text())
+    assert manifest["files"][SEGMENT]["arrays"]["lengths"][0] == kind
+    expected = sorted(index.scores("x y z").astype(np.float32).tolist(), reverse=True)
+    for searched in (index, LexicalIndex.load(tmp_path / "i")):
+        assert searched.search("x y z", 301).scores.tolist() == expected
+        assert searched.explain("x y z", "300").document_length == longest
 
 
 @pytest.mark.parametrize(
@@ -475,7 +508,7 @@ def test_artifacts_give_back_arrays_and_bytes(tmp_path):
 # Golden folder
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("mmap", [True, False])
 def test_an_index_of_each_format_gives_the_results_of_its_day(version, mmap):
     """Made by ``python -m tests.golden.make``."""

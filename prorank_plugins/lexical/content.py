@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +88,7 @@ class Content:
                 self._change(terms, segment.term_freqs(), segment.lengths, 1)
 
     def _change(
-        self, terms: NDArray[np.int32], freqs: NDArray[np.int32], lengths: NDArray[np.int32], sign: int
+        self, terms: NDArray[np.int32], freqs: NDArray[np.int32], lengths: NDArray[Any], sign: int
     ) -> None:
         self.statistics.change(terms, freqs, len(lengths), int(lengths.sum(dtype=np.int64)), sign)
 

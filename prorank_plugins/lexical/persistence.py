@@ -1,6 +1,6 @@
 """A lexical index, with or without its documents, on disk.
 
-The files of format version 2, all in one data folder (see `prorank_plugins.core.storage`)::
+The files of format version 3, all in one data folder (see `prorank_plugins.core.storage`)::
 
     terms.bin                    StringTable and its hash table: number to term, term to number
     statistics.bin               the arrays of `TermStatistics`
@@ -11,6 +11,8 @@ The files of format version 2, all in one data folder (see `prorank_plugins.core
     subwords.model               only with a SentencePiece analyzer
     journal.log                  edits since, one after the other; not in the manifest, since it grows. See
                                  `prorank_plugins.core.journal` and `prorank_plugins.lexical.edit_records`
+
+In version 2, which is still read, the codes of best postings are one array with a row for each term.
 
 Everything that changes results is in the manifest: the analyzer's configuration and fingerprint, and
 what a retriever was told. Contents are checked before use, checksums first, then every bound that the
@@ -40,7 +42,7 @@ from prorank_plugins.lexical.edit_records import net_edit
 from prorank_plugins.lexical.ids import NumberedIds, StoredIds
 from prorank_plugins.lexical.saved_analyzer import restore_analyzer
 from prorank_plugins.lexical.segment import ARRAYS as SEGMENT_ARRAYS
-from prorank_plugins.lexical.segment import Segment
+from prorank_plugins.lexical.segment import LONG_LIST, Segment
 from prorank_plugins.lexical.state import State
 from prorank_plugins.lexical.statistics import ARRAYS as STATISTICS_ARRAYS
 from prorank_plugins.lexical.statistics import TermStatistics
@@ -48,10 +50,13 @@ from prorank_plugins.lexical.strings import StringNumbers, StringTable
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
 FORMAT = "prorank_plugins.lexical"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 JOURNAL = "journal.log"
 
 Kinds: TypeAlias = "dict[str, DTypeLike | tuple[DTypeLike, ...]]"
+
+_V2_ARRAYS: dict[str, Any] = {**SEGMENT_ARRAYS, "best_codes": np.uint8}
+del _V2_ARRAYS["highest_codes"], _V2_ARRAYS["level_codes"]
 
 # Indexes of at most so many bytes are checked when they are loaded, which takes some 20 ms.
 _CHECKED_AT_LOAD = 32_000_000
@@ -217,17 +222,23 @@ def _read_segment(source: ArtifactReader, i: int, entry: Any, keeps_documents: b
     name = f"segment_{i}.bin"
     entry = entry if isinstance(entry, dict) else {}
     n_docs, n_terms, n_postings = (_size(source, entry, key) for key in ("n_docs", "n_terms", "n_postings"))
-    arrays = source.arrays(name, _kinds(SEGMENT_ARRAYS), mmap)
-    n_large = len(arrays["large_places"])
+    arrays = source.arrays(name, _V2_ARRAYS if source.version == 2 else _kinds(SEGMENT_ARRAYS), mmap)
     expected = {
         "lengths": n_docs, "terms": n_terms, "indptr": n_terms + 1, "docs": n_postings, "codes": n_postings,
-        "limits": 4 * 256, "code_freqs": 256, "large_freqs": n_large, "best_codes": 4 * n_terms,
+        "limits": 4 * 256, "code_freqs": 256, "large_freqs": len(arrays["large_places"]),
+        "best_codes": 4 * n_terms, "highest_codes": n_terms,
     }  # fmt: skip
-    for key, size in expected.items():
-        if len(arrays[key]) != size:
-            raise source.corrupt(f"{key} in {name} has {len(arrays[key])} elements, expected {size}")
+    for key, array in arrays.items():
+        size = expected.get(key, len(array))
+        if len(array) != size or (key == "level_codes" and size % 3):
+            wanted = "three for each long list" if key == "level_codes" else size
+            raise source.corrupt(f"{key} in {name} has {len(array)} elements, expected {wanted}")
     arrays["limits"] = arrays["limits"].reshape(4, 256)
-    arrays["best_codes"] = arrays["best_codes"].reshape(n_terms, 4)
+    if source.version == 2:
+        best = arrays.pop("best_codes").reshape(n_terms, 4)
+        arrays["highest_codes"] = best[:, 0].copy()
+        arrays["level_codes"] = best[np.diff(arrays["indptr"]) >= LONG_LIST, 1:]
+    arrays["level_codes"] = arrays["level_codes"].reshape(-1, 3)
     first = entry.get("first_number")
     ids: Sequence[str]
     if first is not None:

@@ -26,11 +26,14 @@ MOST_POSTINGS = 8_388_608
 _MANY_POSTINGS = 1 << 18
 
 ARRAYS = {
-    "lengths": np.int32, "terms": np.int32, "indptr": np.uint32, "docs": np.uint16, "codes": np.uint8,
-    "limits": np.float32, "code_freqs": np.int32, "large_places": np.uint32, "large_freqs": np.int32,
-    "best_codes": np.uint8,
+    "lengths": (np.uint16, np.int32), "terms": np.int32, "indptr": np.uint32, "docs": np.uint16,
+    "codes": np.uint8, "limits": np.float32, "code_freqs": np.int32, "large_places": np.uint32,
+    "large_freqs": np.int32, "highest_codes": np.uint8, "level_codes": np.uint8,
 }  # fmt: skip
 """The arrays of a segment and their types."""
+
+LONG_LIST = 10
+"""Postings of a list, at least, for which codes of its best postings are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +44,7 @@ class Segment:
 
     Attributes:
         ids: (n_docs,) the callers' keys.
-        lengths: (n_docs,) |D| in tokens.
+        lengths: (n_docs,) |D| in tokens; in 16 bits if none is longer.
         terms: (n_terms,) the index's numbers of the terms that occur, ascending.
         indptr: (n_terms + 1,) offsets into the two arrays below.
         docs: (n_postings,) documents, numbered within the segment.
@@ -50,12 +53,14 @@ class Segment:
         code_freqs: (256,) the term frequency of a code, 0 where ``large_freqs`` tells.
         large_places, large_freqs: (n_large,) ascending places, and the frequencies there that codes do not
             tell.
-        best_codes: (n_terms, 4) a term's highest code, and those of its 10th, 100th, 1000th best posting.
+        highest_codes: (n_terms,) of each term's postings.
+        level_codes: (n_long, 3) the codes of the 10th, 100th and 1000th best posting, 0 where there are
+            fewer, of each list of at least `LONG_LIST`.
         documents: (n_docs,) what a retriever returns; None for an index that keeps no documents.
     """
 
     ids: Sequence[str]
-    lengths: NDArray[np.int32]
+    lengths: NDArray[np.uint16] | NDArray[np.int32]
     terms: NDArray[np.int32]
     indptr: NDArray[np.uint32]
     docs: NDArray[np.uint16]
@@ -64,7 +69,8 @@ class Segment:
     code_freqs: NDArray[np.int32]
     large_places: NDArray[np.uint32]
     large_freqs: NDArray[np.int32]
-    best_codes: NDArray[np.uint8]
+    highest_codes: NDArray[np.uint8]
+    level_codes: NDArray[np.uint8]
     documents: Sequence[Document] | None = None
 
     @classmethod
@@ -161,15 +167,27 @@ class Segment:
         return self._row_of.get(id, -1) if find is None else int(find(id))
 
     @cached_property
+    def best_codes(self) -> NDArray[np.uint8]:
+        """(n_terms, 4) a term's highest code, and those of its 10th, 100th, 1000th best posting, or 0.
+
+        Most lists are short: with a row for each, a file would be 3 % larger.
+        """
+        best = np.zeros((len(self.terms), 4), np.uint8)
+        best[:, 0] = self.highest_codes
+        best[self.doc_freqs >= LONG_LIST, 1:] = self.level_codes
+        return best
+
+    @cached_property
     def record(self) -> NDArray[np.int64]:
-        """(16,) the segment as kernels see it: sizes, addresses of arrays, three places for `State`."""
+        """(17,) the segment as kernels see it: sizes, addresses of arrays, three places for `State`."""
         addresses = [
             getattr(self, name).ctypes.data
             for name in ("terms", "indptr", "docs", "codes", "lengths", "limits", "code_freqs")
         ]
         large = [len(self.large_places), self.large_places.ctypes.data, self.large_freqs.ctypes.data]
         sizes = [self.n_docs, len(self.terms)]
-        return np.array([*sizes, *addresses, *large, self.best_codes.ctypes.data, 0, 0, 0], np.int64)
+        best = [self.best_codes.ctypes.data, self.lengths.itemsize]
+        return np.array([*sizes, *addresses, *large, *best, 0, 0, 0], np.int64)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("ids", "documents", *ARRAYS)}
@@ -225,11 +243,12 @@ class _Lists:
 
         places, freqs = self._large
         order = np.argsort(places)
-        best = np.empty((len(terms), 4), np.uint8)
-        building.best_codes(read_only(self._indptr), read_only(self._codes), best, np.zeros(256, np.int64))
+        n_long = int(np.count_nonzero(np.diff(self._indptr) >= LONG_LIST))
+        highest, levels = np.empty(len(terms), np.uint8), np.empty((n_long, 3), np.uint8)
+        building.best_codes(read_only(self._indptr), read_only(self._codes), highest, levels)
         return Segment(
             ids=ids,
-            lengths=read_only(self._lengths),
+            lengths=read_only(_narrowed(self._lengths)),
             terms=read_only(terms),
             indptr=read_only(self._indptr),
             docs=read_only(self._docs),
@@ -238,9 +257,15 @@ class _Lists:
             code_freqs=read_only(self._book.freqs),
             large_places=read_only(places[order]),
             large_freqs=read_only(freqs[order]),
-            best_codes=read_only(best),
+            highest_codes=read_only(highest),
+            level_codes=read_only(levels),
             documents=documents,
         )
+
+
+def _narrowed(lengths: NDArray[np.int32]) -> NDArray[np.uint16] | NDArray[np.int32]:
+    """Lengths in 16 bits, if they fit."""
+    return lengths if lengths.max(initial=0) > np.iinfo(np.uint16).max else lengths.astype(np.uint16)
 
 
 class _Distinct(NamedTuple):
@@ -332,8 +357,9 @@ def merge(
         n_docs += int(stays.sum())
     left = doc_freqs > 0
     number_of = np.where(left, np.cumsum(left) - 1, -1).astype(np.int32)
-    lengths = np.concatenate([s.lengths[stays] for s, (stays, _) in zip(segments, kept, strict=True)])
-    lists = _Lists(doc_freqs[left], lengths, np.concatenate([freqs for _, freqs in kept]))
+    lengths = [segment.lengths[stays] for segment, (stays, _) in zip(segments, kept, strict=True)]
+    freqs = np.concatenate([freqs for _, freqs in kept])
+    lists = _Lists(doc_freqs[left], np.concatenate(lengths, dtype=np.int32), freqs)
     for segment, numbers, at in zip(segments, new_docs, places, strict=True):
         new_terms, freqs = read_only(number_of[at]), read_only(segment.term_freqs())
         lists.n_large = building.append_lists(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from prorank_plugins.lexical.segment import MOST_DOCS, Segment
+from prorank_plugins.lexical.arrays import read_only
+from prorank_plugins.lexical.segment import LONG_LIST, MOST_DOCS, Segment
 
 
 def check_segment(segment: Segment, n_terms: int) -> None:
@@ -33,12 +34,16 @@ def check_segment(segment: Segment, n_terms: int) -> None:
         raise ValueError("large_places do not ascend within the postings")
     if segment.code_freqs.min(initial=0) < 0 or freqs.min(initial=1) < 1:
         raise ValueError("a term frequency is below 1")
-    best = np.empty_like(segment.best_codes)
-    building.best_codes(indptr, segment.codes, best, np.zeros(256, np.int64))
-    if not np.array_equal(best, segment.best_codes):
-        raise ValueError("best_codes are not those of the lists")
+    n_long = int(np.count_nonzero(segment.doc_freqs >= LONG_LIST))
+    highest, levels = np.empty(len(terms), np.uint8), np.empty((n_long, 3), np.uint8)
+    building.best_codes(indptr, segment.codes, highest, levels)
+    if not np.array_equal(highest, segment.highest_codes):
+        raise ValueError("highest_codes are not those of the lists")
+    if not np.array_equal(levels, segment.level_codes):
+        raise ValueError("level_codes are not those of the lists")
+    lengths = read_only(segment.lengths.astype(np.int32))
     fault = building.first_fault(
-        indptr, segment.docs, segment.codes, segment.term_freqs(), segment.lengths, segment.limits
+        indptr, segment.docs, segment.codes, segment.term_freqs(), lengths, segment.limits
     )
     if fault >= 0:
         raise ValueError(f"the list of term {terms[fault]} has documents or codes out of order or range")

@@ -68,7 +68,7 @@ class State:
 
     @cached_property
     def table(self) -> NDArray[np.int64]:
-        """(n_segments, 16) the segments as the kernels see them."""
+        """(n_segments, 17) the segments as the kernels see them."""
         from prorank_plugins.lexical.kernels.searching import N_COLUMNS
 
         records = np.empty((len(self.segments), N_COLUMNS), np.int64)

@@ -117,41 +117,47 @@ def append_lists(
     return n_large
 
 
-@kernel(types.void(_U32, _U8, types.uint8[:, ::1], types.int64[::1]))
+@kernel(types.void(_U32, _U8, types.uint8[::1], types.uint8[:, ::1]))
 def best_codes(
     indptr: NDArray[np.uint32],
     codes: NDArray[np.uint8],
-    best: NDArray[np.uint8],
-    histogram: NDArray[np.int64],
+    highest: NDArray[np.uint8],
+    levels: NDArray[np.uint8],
 ) -> None:
-    """The highest code of each list, and those of its 10th, 100th and 1000th best posting, else 0.
+    """The highest code of each list; those of the 10th, 100th and 1000th best posting of long lists, else 0.
 
-    ``histogram`` is 256 zeros, and left so.
+    Args:
+        indptr, codes: of the lists.
+        highest: (n_terms,) written.
+        levels: (n_long, 3) written; a list is long from 10 postings on.
     """
-    for term in range(best.shape[0]):
+    histogram = np.zeros(256, np.int64)
+    n_long = 0
+    for term in range(highest.size):
         begin = indptr[term]
         end = indptr[term + 1]
         most = np.uint8(0)
         for at in range(begin, end):
             if codes[at] > most:
                 most = codes[at]
-        best[term, 0] = most
-        best[term, 1] = best[term, 2] = best[term, 3] = 0
+        highest[term] = most
         if end - begin < 10:
             continue
         for at in range(begin, end):
             histogram[codes[at]] += 1
+        levels[n_long, 0] = levels[n_long, 1] = levels[n_long, 2] = 0
         before = 0
         for code in range(np.int64(most), -1, -1):
             count = histogram[code]
             histogram[code] = 0
             if before < 10 <= before + count:
-                best[term, 1] = code
+                levels[n_long, 0] = code
             if before < 100 <= before + count:
-                best[term, 2] = code
+                levels[n_long, 1] = code
             if before < 1000 <= before + count:
-                best[term, 3] = code
+                levels[n_long, 2] = code
             before += count
+        n_long += 1
 
 
 @kernel()

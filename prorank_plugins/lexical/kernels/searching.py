@@ -30,8 +30,8 @@ from prorank_plugins.lexical.kernels.compiling import address, choose, kernel, p
 
 # Columns of a segment's row in the table of segments; `Segment.record` fills it in.
 N_DOCS, N_TERMS, TERMS, INDPTR, DOCS, CODES, LENGTHS, BOUNDS, CODE_FREQS, N_LARGE = range(10)
-LARGE_PLACES, LARGE_FREQS, BEST_CODES, DELETED, N_DELETED, BASE = range(10, 16)
-N_COLUMNS = 16
+LARGE_PLACES, LARGE_FREQS, BEST_CODES, LENGTH_BYTES, DELETED, N_DELETED, BASE = range(10, 17)
+N_COLUMNS = 17
 
 N_CODES = 256
 LEVELS = (10, 100, 1000)
@@ -504,7 +504,9 @@ def _score(task_at: int, slope: float, sweep: bool) -> None:
     groups = view(task[GROUPS], np.int64)
     docs = view(segment[DOCS], np.uint16)
     codes = view(segment[CODES], np.uint8)
-    lengths = view(segment[LENGTHS], np.int32)
+    lengths = view(segment[LENGTHS], np.uint16)
+    wide_lengths = view(segment[LENGTHS], np.int32)
+    is_wide = segment[LENGTH_BYTES] > 2
     code_freqs = view(segment[CODE_FREQS], np.int32)
     numbers = view(scratch[NUMBERS], np.uint16)
     places = view(scratch[PLACES], np.uint16)
@@ -532,7 +534,7 @@ def _score(task_at: int, slope: float, sweep: bool) -> None:
             c = np.uint64(numbers[doc]) - np.uint64(1)
             whole = np.int64(code_freqs[codes[place]])
             freq = np.float64(whole if whole > 0 else _freq_at(task[SEGMENT], np.int64(place)))
-            norm = np.float64(lengths[doc]) * slope
+            norm = np.float64(wide_lengths[doc] if is_wide else lengths[doc]) * slope
             scores[c] += weight * (freq / (freq + norm + offset)) + floor
             matched[c] += count
             bonus[c] += extra
