@@ -15,6 +15,7 @@ from prorank_plugins.lexical.histograms import Histograms
 from prorank_plugins.lexical.statistics import (
     ARRAYS,
     CorpusStats,
+    DocumentSums,
     TermStatistics,
     inverse_doc_freqs,
     log_entropy_terms,
@@ -239,12 +240,26 @@ def test_more_cannot_be_removed_than_there_is(gone, threshold):
 def test_a_large_change_is_made_with_arrays_and_a_small_one_is_not(monkeypatch):
     made = []
     monkeypatch.setattr(TermStatistics, "_change_all", lambda *_: made.append("all"))
-    monkeypatch.setattr(TermStatistics, "_change_few", lambda *_: made.append("few"))
+    put = TermStatistics.put
+    monkeypatch.setattr(TermStatistics, "put", lambda *given: made.append("few") or put(*given))
     result = TermStatistics()
     for n in (0, 1, 19_999, 20_000):
         result.change(np.arange(n, dtype=np.int32), np.ones(n, np.int32), 1, n, 1)
-    assert made == ["few", "few", "all"]
+    assert made == ["few", "few", "few", "all"]
     assert (result.n_docs, result.total_length) == (4, 40_000)
+
+
+@given(st.lists(DOCUMENTS, max_size=6), st.lists(DOCUMENTS, max_size=6), st.data())
+def test_changes_worked_out_together_are_the_changes_one_after_the_other(first, second, data):
+    gone = first[: data.draw(st.integers(0, len(first)))]
+    changes = [DocumentSums(*pairs(gone), -1), DocumentSums(*pairs(second), 1)]
+    together, apart = told(first), told(first)
+    change = together.worked_out(changes)
+    assert state(together) == state(apart)
+    together.put(change)
+    for part in changes:
+        apart.change(*part)
+    assert state(together) == state(apart)
 
 
 def test_histograms_hold_the_frequencies_above_one():

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from prorank_plugins.lexical.histograms import Histograms
 from prorank_plugins.lexical.merging import merge_all
 from prorank_plugins.lexical.segment import Segment
 from prorank_plugins.lexical.state import State
-from prorank_plugins.lexical.statistics import MANY_PAIRS, TermStatistics
+from prorank_plugins.lexical.statistics import MANY_PAIRS, Change, DocumentSums, TermStatistics
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
 
@@ -72,25 +70,37 @@ class Content:
 
     def count(self, edit: Edit) -> None:
         """Change the statistics as an edit of ``state`` will have it."""
-        removed = np.sort(np.array(edit.removed, np.int64))
-        for i, segment in enumerate(self.state.segments):
-            start, stop = np.searchsorted(removed, self.state.bases[i : i + 2])
-            if start < stop:
-                docs = removed[start:stop] - self.state.bases[i]
-                self._change(*segment.postings_of(docs.tolist()), segment.lengths[docs], -1)
+        for gone in self._leaving(edit):
+            self.statistics.change(*gone)
         for segment in edit.added:
             if len(segment.docs) >= MANY_PAIRS:
                 sums = segment.terms, segment.doc_freqs, Histograms.of(*segment.repeats())
                 total_length = int(segment.lengths.sum(dtype=np.int64))
                 self.statistics.add_sums(*sums, segment.n_docs, total_length)
             else:
-                terms = np.repeat(segment.terms, segment.doc_freqs)
-                self._change(terms, segment.term_freqs(), segment.lengths, 1)
+                self.statistics.change(*_sums_of(segment))
 
-    def _change(
-        self, terms: NDArray[np.int32], freqs: NDArray[np.int32], lengths: NDArray[Any], sign: int
-    ) -> None:
-        self.statistics.change(terms, freqs, len(lengths), int(lengths.sum(dtype=np.int64)), sign)
+    def small_change(self, edit: Edit) -> Change | None:
+        """What `count` would do, worked out while searches go on; None for an edit of many documents."""
+        n_added = sum(len(segment.docs) for segment in edit.added)
+        if n_added >= MANY_PAIRS or len(edit.removed) >= MANY_PAIRS:
+            return None
+        changes = [*self._leaving(edit), *map(_sums_of, edit.added)]
+        if sum(len(change.terms) for change in changes) >= MANY_PAIRS:
+            return None
+        return self.statistics.worked_out(changes) if changes else None
+
+    def _leaving(self, edit: Edit) -> list[DocumentSums]:
+        """The documents that go, by segment."""
+        removed = np.sort(np.array(edit.removed, np.int64))
+        found = []
+        for i, segment in enumerate(self.state.segments):
+            start, stop = np.searchsorted(removed, self.state.bases[i : i + 2])
+            if start < stop:
+                docs = removed[start:stop] - self.state.bases[i]
+                total_length = int(segment.lengths[docs].sum(dtype=np.int64))
+                found.append(DocumentSums(*segment.postings_of(docs.tolist()), len(docs), total_length, -1))
+        return found
 
     def compacted(self) -> Content:
         """The same documents in full segments, over a vocabulary without the terms that none contains."""
@@ -102,3 +112,10 @@ class Content:
         numbers[used] = np.arange(len(used), dtype=np.int32)
         vocabulary = Vocabulary(names[number] for number in used.tolist())
         return Content(merge_all(self.state, numbers), vocabulary, self.statistics.renumbered(used))
+
+
+def _sums_of(segment: Segment) -> DocumentSums:
+    """Documents that come."""
+    terms = np.repeat(segment.terms, segment.doc_freqs)
+    total_length = int(segment.lengths.sum(dtype=np.int64))
+    return DocumentSums(terms, segment.term_freqs(), segment.n_docs, total_length, 1)

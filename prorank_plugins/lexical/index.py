@@ -327,10 +327,15 @@ class LexicalIndex:
     def _put(self, edit: Edit) -> None:
         """Put an edit in place, and merge segments where there are many."""
         content = self._content
-        state = content.state_after(edit)
-        with self._swapping:
-            content.count(edit)
-            self._content = content.with_state(state)
+        change = content.small_change(edit)
+        if change is None:
+            self._content = content.edited(edit)
+        else:
+            after = content.with_state(content.state_after(edit))
+            with self._swapping:
+                content.statistics.put(change)
+                self._content = after
+        state = self._content.state
         if (merged := merge_small(state)) is not state:
             self._content = self._content.with_state(merged)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,45 @@ __all__ = [
 
 MANY_PAIRS = 20_000
 """From so many (term, frequency) pairs on, a change is worked out with arrays, else term by term."""
+
+
+class DocumentSums(NamedTuple):
+    """Documents that come or go, for the statistics.
+
+    Attributes:
+        terms: (n,) the distinct terms of each document, in any order.
+        term_freqs: (n,) how often the document contains the term, at least 1.
+        n_docs: documents, those without a term included.
+        total_length: the sum of their |D|.
+        sign: 1 for documents that come, -1 for some that go.
+    """
+
+    terms: NDArray[np.int32]
+    term_freqs: NDArray[Any]
+    n_docs: int
+    total_length: int
+    sign: int
+
+
+class Change(NamedTuple):
+    """What becomes of statistics by an edit, worked out before anything changes.
+
+    Attributes:
+        terms: (n,) ascending, of all documents that come or go.
+        doc_freqs: (n,) the new ones.
+        log_entropies: (n,) the new ones.
+        edited: new histograms of some of these terms.
+        n_docs: the new number of documents.
+        total_length: the new sum of |D|.
+    """
+
+    terms: NDArray[np.int64]
+    doc_freqs: NDArray[np.int64]
+    log_entropies: NDArray[np.float64]
+    edited: dict[int, EditedHistogram]
+    n_docs: int
+    total_length: int
+
 
 _Entries: TypeAlias = "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]"
 
@@ -127,6 +165,7 @@ class TermStatistics:
         self._writable = False
         # Counts as of some time ago, never written to, and those of the terms whose counts changed since.
         self._histograms = Histograms.of(np.zeros(0, np.int32), np.zeros(0, np.int32))
+        # Each is written once: a change has new ones, so that copies can share them.
         self._edited: dict[int, EditedHistogram] = {}
 
     @property
@@ -183,12 +222,54 @@ class TermStatistics:
             ValueError: more is removed than there is; nothing is changed then.
         """
         assert sign in (1, -1), sign
-        if self.n_docs + sign * n_docs < 0 or self.total_length + sign * total_length < 0:
-            raise ValueError(f"{n_docs} documents of {total_length} tokens are more than there are")
-        if len(terms):
-            (self._change_all if len(terms) >= MANY_PAIRS else self._change_few)(terms, term_freqs, sign)
-        self.n_docs += sign * n_docs
-        self.total_length += sign * total_length
+        if len(terms) < MANY_PAIRS:
+            self.put(self.worked_out([DocumentSums(terms, term_freqs, n_docs, total_length, sign)]))
+            return
+        n_docs, total_length = self._sizes_after(sign * n_docs, sign * total_length)
+        self._change_all(terms, term_freqs, sign)
+        self.n_docs, self.total_length = n_docs, total_length
+
+    def worked_out(self, changes: Sequence[DocumentSums]) -> Change:
+        """What `change` for all of these would do, term by term; nothing is changed yet.
+
+        Raises:
+            ValueError: more is removed than there is.
+        """
+        n_docs, total_length = self._sizes_after(
+            sum(change.sign * change.n_docs for change in changes),
+            sum(change.sign * change.total_length for change in changes),
+        )
+        many = np.concatenate([change.terms for change in changes])
+        signs = np.repeat([change.sign for change in changes], [len(change.terms) for change in changes])
+        terms, places = np.unique(many.astype(np.int64), return_inverse=True)
+        starts, ends = self._histograms.ranges(terms)
+        spans = dict(zip(terms.tolist(), map(slice, starts.tolist(), ends.tolist()), strict=True))
+        term_freqs = np.concatenate([change.term_freqs for change in changes])
+        repeated = np.flatnonzero(term_freqs >= 2)
+        edited: dict[int, EditedHistogram] = {}
+        for term, freq, sign in zip(
+            many[repeated].tolist(), term_freqs[repeated].tolist(), signs[repeated].tolist(), strict=True
+        ):
+            if term not in edited:
+                edited[term] = EditedHistogram(*self._bytes_of(term, spans[term]))
+            edited[term].count(freq, sign)
+        occurrences = np.bincount(places, signs, len(terms)).astype(np.int64)
+        doc_freqs = self.of(terms).doc_freqs + occurrences
+        log_entropies = _log_entropies(doc_freqs, self._entries(spans, edited))
+        return Change(terms, doc_freqs, log_entropies, edited, n_docs, total_length)
+
+    def put(self, change: Change) -> None:
+        """Make a change that was worked out for the present statistics."""
+        self._edited.update(change.edited)
+        self._write(change.terms, change.doc_freqs, change.log_entropies)
+        self.n_docs, self.total_length = change.n_docs, change.total_length
+
+    def _sizes_after(self, n_docs: int, total_length: int) -> tuple[int, int]:
+        """Documents and tokens when so many more are there."""
+        n_docs, total_length = self.n_docs + n_docs, self.total_length + total_length
+        if n_docs < 0 or total_length < 0:
+            raise ValueError("more documents or tokens are taken off than there are")
+        return n_docs, total_length
 
     def add_sums(
         self,
@@ -223,36 +304,22 @@ class TermStatistics:
     ) -> None:
         """`change` for distinct ascending terms with these sums over the documents."""
         changed = self._all_histograms().plus(histograms, sign)
-        self._put(terms, sign * doc_freqs, changed.take(terms))
+        doc_freqs = self.of(terms).doc_freqs + sign * doc_freqs
+        self._write(terms, doc_freqs, _log_entropies(doc_freqs, changed.take(terms)))
         self._histograms, self._edited = changed, {}
 
-    def _change_few(self, terms: NDArray[np.int32], term_freqs: NDArray[Any], sign: int) -> None:
-        """`change` term by term."""
-        distinct, occurrences = np.unique(terms.astype(np.int64), return_counts=True)
-        starts, ends = self._histograms.ranges(distinct)
-        spans = dict(zip(distinct.tolist(), map(slice, starts.tolist(), ends.tolist()), strict=True))
-        repeated = np.flatnonzero(term_freqs >= 2)
-        pairs = list(zip(terms[repeated].tolist(), term_freqs[repeated].tolist(), strict=True))
-        for term, _ in pairs:
-            if term not in self._edited:
-                self._edited[term] = EditedHistogram(*self._histograms.bytes_of(spans[term]))
-        self._count(pairs, sign)
-        try:
-            self._put(distinct, sign * occurrences, self._entries(spans))
-        except ValueError:
-            self._count(pairs, -sign)
-            raise
+    def _bytes_of(self, term: int, span: slice) -> tuple[bytes, bytes]:
+        """Frequencies and counts of a term with these entries, edited or not, as the bytes of int32."""
+        edited = self._edited.get(term)
+        if edited is None:
+            return self._histograms.bytes_of(span)
+        return edited.term_freqs.tobytes(), edited.counts.tobytes()
 
-    def _count(self, pairs: list[tuple[int, int]], sign: int) -> None:
-        """Count documents in histograms that are being edited."""
-        for term, freq in pairs:
-            self._edited[term].count(freq, sign)
-
-    def _entries(self, spans: dict[int, slice]) -> _Entries:
-        """Offsets, frequencies and counts of terms with these entries, edited or not."""
+    def _entries(self, spans: dict[int, slice], changed: Mapping[int, EditedHistogram]) -> _Entries:
+        """Offsets, frequencies and counts of terms with these entries, but for those that are changed."""
         term_freqs, counts, indptr = bytearray(), bytearray(), [0]
         for term, span in spans.items():
-            edited = self._edited.get(term)
+            edited = changed.get(term) or self._edited.get(term)
             if edited is not None:
                 term_freqs += edited.term_freqs
                 counts += edited.counts
@@ -267,10 +334,12 @@ class TermStatistics:
             np.frombuffer(counts, np.int32).astype(np.int64),
         )
 
-    def _put(self, terms: NDArray[np.int64], occurrences: NDArray[np.int64], entries: _Entries) -> None:
-        """Add occurrences, negative ones too, to distinct ascending terms with these histograms."""
-        doc_freqs = self.of(terms).doc_freqs + occurrences
-        log_entropies = _log_entropies(doc_freqs, entries)
+    def _write(
+        self, terms: NDArray[np.int64], doc_freqs: NDArray[np.int64], log_entropies: NDArray[np.float64]
+    ) -> None:
+        """Put numbers of distinct ascending terms in place."""
+        if not len(terms):
+            return
         self._make_room(int(terms[-1]) + 1)
         self._doc_freqs[terms] = doc_freqs
         self._log_entropies[terms] = log_entropies
@@ -299,7 +368,7 @@ class TermStatistics:
         """Statistics of its own with the same content; arrays are shared until either changes."""
         self._writable = False
         other = TermStatistics()
-        other.__dict__.update(self.__dict__, _edited=deepcopy(self._edited))
+        other.__dict__.update(self.__dict__, _edited=dict(self._edited))
         return other
 
     def renumbered(self, kept: NDArray[np.int64]) -> TermStatistics:
