@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from prorank_plugins import BM25, BMX, Analyzer, AnalyzerConfig, ConfigError, LexicalIndex, WeightedQuery
 from prorank_plugins.core.errors import UnknownIdError
+from prorank_plugins.lexical.state import State
 from tests import oracles
 from tests.strategies import corpora, queries
 
@@ -290,6 +291,30 @@ def test_everything_can_be_deleted_and_added_again(index):
     assert len(index.search("cat")) == 0
     index.add(TEXTS)
     same_content(index, LexicalIndex.build(TEXTS))
+
+
+def test_generated_ids_are_found_without_trying_every_number_that_is_taken():
+    index, looked_at = LexicalIndex.build(["a b"] * 5_000), []
+    index.delete([str(number) for number in range(1_000)])
+    original = State.__contains__
+
+    def counting(state, key):
+        looked_at.append(key)
+        return original(state, key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(State, "__contains__", counting)
+        assert index.add(["c", "d"]) == ["5000", "5001"]
+    assert len(looked_at) < 40
+
+
+@given(st.sets(st.integers(0, 40)), st.integers(1, 5))
+def test_generated_ids_are_new_and_distinct(taken, n):
+    index = LexicalIndex.build(["a b"] * len(taken), ids=map(str, sorted(taken)))
+    ids = index.add(["c"] * n)
+    assert len(set(ids)) == n
+    assert taken.isdisjoint(map(int, ids))
+    assert all(int(key) >= len(taken) for key in ids)
 
 
 def test_generated_ids_avoid_those_that_are_taken():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from itertools import count, islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from operator import index as as_index
 
 from prorank_plugins.core.errors import ConfigError
@@ -73,8 +73,7 @@ def new_ids(
     if ids is None:
         if n_present == 0:
             return NumberedIds(0, n_docs)
-        free = (str(number) for number in count(n_present) if not is_taken(str(number)))
-        return list(islice(free, n_docs))
+        return list(islice(_free_numbers(n_present, is_taken), n_docs))
     keys = id_list(ids)
     if len(keys) != n_docs:
         raise ConfigError(f"{len(keys)} ids for {n_docs} texts; give one id a text")
@@ -86,3 +85,26 @@ def new_ids(
             raise ConfigError(f"ids[{position}] {key!r} is already in the index; use update")
         seen.add(key)
     return keys
+
+
+def _free_numbers(start: int, is_taken: Callable[[str], bool]) -> Iterator[str]:
+    """Numbers from ``start`` on that are not taken.
+
+    Behind a taken one it looks further and further ahead, then back to where numbers are free, so that a
+    thousand taken ones cost twenty looks; free ones between them may be passed over.
+    """
+    number = start
+    while True:
+        if is_taken(str(number)):
+            step = 1
+            while is_taken(str(number + step)):
+                number, step = number + step, 2 * step
+            taken, number = number, number + step
+            while number - taken > 1:
+                middle = (taken + number) // 2
+                if is_taken(str(middle)):
+                    taken = middle
+                else:
+                    number = middle
+        yield str(number)
+        number += 1
