@@ -8,9 +8,13 @@ scorer's parameters and the statistics of the index are, so that codes outlive e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from prorank_plugins.lexical.arrays import read_only
 
 N_CODES = 256
 # How many ranges of lengths postings of term frequency 1, 2, ... are told apart by. Most postings have a
@@ -45,8 +49,7 @@ def make_codebook(lengths: NDArray[np.int32], largest_freq: int) -> Codebook:
     n_buckets = len(starts)
     buckets = _buckets(starts, lengths)
     ends = np.append(starts[1:] - 1, lengths.max(initial=starts[-1]))
-    row_of, first_of, last_of = _ranges(n_buckets)
-    tf_row = np.repeat(np.arange(len(_RANGES)), [row.max() + 1 for row in row_of])
+    tf_row, first_of, last_of, number_of = _ranges(n_buckets)
     low_freqs = tf_row + 1.0
     high_freqs = np.where(tf_row == MOST_TOLD, max(largest_freq, MOST_TOLD + 1), low_freqs)
     low_lengths, high_lengths = starts[first_of], ends[last_of]
@@ -63,9 +66,7 @@ def make_codebook(lengths: NDArray[np.int32], largest_freq: int) -> Codebook:
         limits[row, : len(order)] = values[order]
     freqs = np.zeros(N_CODES, np.int32)
     freqs[: len(order)] = np.where(tf_row < MOST_TOLD, tf_row + 1, 0)[order]
-    offsets = np.cumsum([0, *(row.max() + 1 for row in row_of)])
-    code_of = np.stack([rank[row + offset] for row, offset in zip(row_of, offsets[:-1], strict=True)])
-    return Codebook(code_of, buckets, limits, freqs)
+    return Codebook(rank[number_of], buckets, limits, freqs)
 
 
 def _buckets(starts: NDArray[np.int64], lengths: NDArray[np.int32]) -> NDArray[np.uint8]:
@@ -91,14 +92,33 @@ def _bucket_starts(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
     return np.unique(starts)
 
 
-def _ranges(n_buckets: int) -> tuple[list[NDArray[np.int64]], NDArray[np.int64], NDArray[np.int64]]:
-    """For each frequency the range of each bucket; over all ranges, the first and the last bucket."""
-    rows, first, last = [], [], []
-    for n_ranges in _RANGES:
-        n_ranges = min(n_ranges, n_buckets)
-        row = np.arange(n_buckets) * n_ranges // n_buckets
-        rows.append(row)
+class _Ranges(NamedTuple):
+    """Ranges of term frequencies and lengths, numbered by frequency, then length.
+
+    Attributes:
+        tf_row: (n_ranges,) the row of `_RANGES`.
+        first, last: (n_ranges,) buckets.
+        number_of: (n_freqs, n_buckets) the range of a row and a bucket.
+    """
+
+    tf_row: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    number_of: NDArray[np.int64]
+
+
+@lru_cache(maxsize=_FINEST)
+def _ranges(n_buckets: int) -> _Ranges:
+    """Remembered, since segments of a few documents, as edits make them, take longest to prepare."""
+    rows, first, last, number_of, n = [], [], [], [], 0
+    for i, most in enumerate(_RANGES):
+        n_ranges = min(most, n_buckets)
+        of_bucket = np.arange(n_buckets) * n_ranges // n_buckets
         numbers = np.arange(n_ranges)
-        first.append(np.searchsorted(row, numbers, side="left"))
-        last.append(np.searchsorted(row, numbers, side="right") - 1)
-    return rows, np.concatenate(first), np.concatenate(last)
+        rows.append(np.full(n_ranges, i))
+        first.append(np.searchsorted(of_bucket, numbers, side="left"))
+        last.append(np.searchsorted(of_bucket, numbers, side="right") - 1)
+        number_of.append(of_bucket + n)
+        n += n_ranges
+    parts = np.concatenate(rows), np.concatenate(first), np.concatenate(last), np.stack(number_of)
+    return _Ranges(*map(read_only, parts))

@@ -54,7 +54,7 @@ class State:
     @cached_property
     def n_deleted(self) -> list[int]:
         """Of each segment."""
-        return [0 if gone is None else int(gone.sum()) for gone in self.deleted]
+        return [0 if gone is None else int(np.count_nonzero(gone)) for gone in self.deleted]
 
     @cached_property
     def n_rows(self) -> int:
