@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,12 @@ from prorank_plugins.lexical.filters import DocumentFilter, row_mask
 from prorank_plugins.lexical.hits import Hits
 from prorank_plugins.lexical.lookup import Seen, look_up
 from prorank_plugins.lexical.merging import merge_small
+from prorank_plugins.lexical.plain import PlainSearch, plain_tokens
 from prorank_plugins.lexical.planning import plan_queries
 from prorank_plugins.lexical.progress import progress_bar
 from prorank_plugins.lexical.queries import Query, WeightedQuery
 from prorank_plugins.lexical.quick import can_be_quick, plan_quickly
 from prorank_plugins.lexical.ready import Ready
-from prorank_plugins.lexical.scorers.bm25 import BM25
 from prorank_plugins.lexical.scorers.bmx import BMX
 from prorank_plugins.lexical.scorers.plan import Scorer
 from prorank_plugins.lexical.segment import Segment, named
@@ -64,6 +64,7 @@ class LexicalIndex:
         self._unchecked: Callable[[], None] | None = None
         self._home: Home | None = None
         self._now = content
+        self._plain: PlainSearch | None = None
         self._analyzer = analyzer
         self._editing = threading.RLock()
         # Held for as long as it takes to look up a query's terms or to put an edit in place.
@@ -105,7 +106,7 @@ class LexicalIndex:
 
     @_content.setter
     def _content(self, content: Content) -> None:
-        self._now = content
+        self._now, self._plain = content, None
 
     def live_in(self, home: Home, check: Callable[[], None] | None) -> None:
         """Tell ``home`` of edits; call ``check``, which raises if content is damaged, before first use."""
@@ -131,11 +132,25 @@ class LexicalIndex:
         Raises:
             ConfigError: an argument of the wrong type or range.
         """
+        if filter is None and (found := self._search_plainly(query, k, scorer)) is not None:
+            return found
         k = check_k(k)
         ready = self._prepare(ask([query], self._analyzer), scorer)
         allowed = row_mask(filter, ready.state)
         k = min(k, ready.state.n_docs)
         return best_documents(ready, allowed, _ONE, k)[0] if k else Hits.none()
+
+    def _search_plainly(self, query: Any, k: Any, scorer: Scorer) -> Hits | None:
+        """`search` without a filter on the shortest way; None for anything out of the ordinary."""
+        tokens = plain_tokens(query, self._analyzer)
+        if tokens is None or type(k) is not int or k < 1 or self._unchecked is not None:
+            return None
+        with self._swapping:
+            plain = self._plain
+            if plain is None or plain.content is not self._now or plain.scorer is not scorer:
+                plain = self._plain = PlainSearch.of(self._now, scorer)
+            room = None if plain is None else plain.plan(tokens)
+        return None if plain is None or room is None else plain.find(room, k)
 
     def search_many(
         self,
@@ -212,7 +227,7 @@ class LexicalIndex:
         """Plans for the kernel, of one moment."""
         if can_be_quick(asked, scorer):
             with self._swapping:
-                return plan_quickly(asked, cast("BMX | BM25", scorer), self._content)
+                return plan_quickly(asked, scorer, self._content)
         return plan_queries(asked, scorer, self._look_up).ready()
 
     def _look_up(self, asked: Asked) -> Seen:

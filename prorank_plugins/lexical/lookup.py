@@ -52,14 +52,14 @@ class _Chosen(Sequence[str]):
 
 def look_up(asked: Asked, content: Content) -> Seen:
     """Terms of queries with their statistics; the content must not change meanwhile."""
-    tokens = number_tokens(asked, content)
+    tokens = number_tokens(asked.tokens, content)
     gather = _gather if asked.weights is None and asked.longest <= LONG_GROUP else _gather_by_dict
     return gather(asked, tokens, content)
 
 
-def number_tokens(asked: Asked, content: Content) -> NDArray[np.int32]:
+def number_tokens(tokens: Sequence[str], content: Content) -> NDArray[np.int32]:
     """(n_tokens,) the index's numbers; different unknown terms have different negative ones."""
-    numbers, tokens = content.vocabulary.get_all(asked.tokens), asked.tokens
+    numbers = content.vocabulary.get_all(tokens)
     if -1 in numbers.tolist():  # for a few of them, faster than the least of an array
         unknown: dict[str, int] = {}
         for place in np.flatnonzero(numbers < 0).tolist():

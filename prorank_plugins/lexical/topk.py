@@ -28,7 +28,7 @@ _FEW_QUERIES = 4
 _SHARED_SLOTS = 1 << 15
 
 
-def _scratch_of_thread(searching: ModuleType) -> NDArray[np.int64]:
+def scratch_of_thread(searching: ModuleType) -> NDArray[np.int64]:
     """Working memory of `searching.search`, kept because fresh pages cost more than a small search."""
     try:
         return _THREAD.scratch[1]  # type: ignore[no-any-return]
@@ -37,7 +37,7 @@ def _scratch_of_thread(searching: ModuleType) -> NDArray[np.int64]:
         return _THREAD.scratch[1]  # type: ignore[no-any-return]
 
 
-def _room_of_thread(size: int) -> NDArray[np.int64]:
+def room_of_thread(size: int) -> NDArray[np.int64]:
     """(at least ``size``,) working memory, kept likewise if it is not large."""
     room: NDArray[np.int64] = getattr(_THREAD, "room", _NO_ROOM)
     if len(room) < size:
@@ -68,7 +68,7 @@ def best_documents(ready: Ready, allowed: NDArray[np.bool_], span: slice, k: int
         mask = 0 if allowed is ALL_ROWS else allowed.ctypes.data
         searching.search(
             state.table, ends, ready.terms, ready.groups, ready.numbers, ready.slope, mask,
-            _scratch_of_thread(searching), _room_of_thread(searching.room_for(n_queries, k)), scores, rows,
+            scratch_of_thread(searching), room_of_thread(searching.room_for(n_queries, k)), scores, rows,
             sizes,
         )  # fmt: skip
     else:

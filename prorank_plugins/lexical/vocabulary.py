@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,6 +132,14 @@ class Vocabulary:
         if number is None:
             return self._numbers.find(term)
         return number if number < len(self) else -1
+
+    @property
+    def known(self) -> Callable[[Any], int | None]:
+        """Number of a term that was looked up before, else None; not below ``len`` for one being added.
+
+        For loops that a call more for each term would slow down.
+        """
+        return self._numbers.get
 
     def get_all(self, terms: Iterable[str]) -> NDArray[np.int32]:
         """(n,) numbers of the terms, -1 for those without."""

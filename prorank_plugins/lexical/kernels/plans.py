@@ -234,20 +234,21 @@ def plan_tokens(
         first: α or k1.
         second: β or b.
         paper: which reading of BMX.
-        integers: (2, n_tokens) written: term numbers and groups of the plan's rows.
-        numbers: (n_tokens, 5) written, as for `plan_bmx`.
+        integers: (2, at least n_tokens) written: term numbers and groups of the plan's rows.
+        numbers: (at least n_tokens, 5) written, as for `plan_bmx`.
         plan_ends: (n_queries + 1,) written: where each query's rows begin.
     """
     n_queries = ends.size - 1
-    gathered = np.empty((5, tokens.size), np.int64)
-    floats = np.empty((4, tokens.size), np.float64)
-    for i in range(tokens.size):
+    n_tokens = ends[n_queries]
+    gathered = np.empty((5, n_tokens), np.int64)
+    floats = np.empty((4, n_tokens), np.float64)
+    for i in range(n_tokens):
         floats[2, i] = 1.0
     n = gather_rows(tokens, ends, doc_freqs, log_entropies, n_terms, gathered, floats)
-    lengths = floats[3] if n_queries <= tokens.size else np.empty(n_queries, np.float64)
+    lengths = floats[3] if n_queries <= n_tokens else np.empty(n_queries, np.float64)
     for q in range(n_queries):
         lengths[q] = 0.0
-    shown = np.empty((2, tokens.size), np.float64)
+    shown = np.empty((2, n_tokens), np.float64)
     ids, groups, found = gathered[4, :n], gathered[2, :n], gathered[3, :n]
     if bm25:
         n_rows = plan_bm25(
