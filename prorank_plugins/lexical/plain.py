@@ -19,7 +19,7 @@ from prorank_plugins.lexical.compilation import compiled_search
 from prorank_plugins.lexical.content import Content
 from prorank_plugins.lexical.exhaustive import length_slope
 from prorank_plugins.lexical.hits import Found, Hits
-from prorank_plugins.lexical.lookup import LONG_GROUP, number_tokens
+from prorank_plugins.lexical.lookup import LONG_GROUP
 from prorank_plugins.lexical.quick import is_simple, parameters_of, plans
 from prorank_plugins.lexical.scorers.plan import Scorer
 from prorank_plugins.lexical.topk import room_of_thread, scratch_of_thread
@@ -104,13 +104,31 @@ class PlainSearch:
         room = _room()
         try:
             _TOKENS[n].pack_into(room.tokens, 0, *map(self._number_of, tokens))
-        except (TypeError, struct.error):  # something that is no term, or one that was not looked up before
-            if not all(type(token) is str for token in tokens):
+        except struct.error:  # a term that was not looked up before
+            numbers = self._numbers(tokens)
+            if numbers is None:
                 return None
-            room.asked[0][:n] = number_tokens(tokens, self.content)
+            _TOKENS[n].pack_into(room.tokens, 0, *numbers)
+        except TypeError:
+            return None
         room.ends[1] = n
         self._plan(*room.asked, *self._corpus, *room.planned)
         return room
+
+    def _numbers(self, tokens: Sequence[Any]) -> list[int] | None:
+        """Numbers of terms, as `number_tokens` gives them; None if one is no str."""
+        unknown: dict[str, int] = {}
+        numbers = []
+        for token in tokens:
+            number = self._number_of(token)
+            if number is None:
+                if type(token) is not str:
+                    return None
+                number = self.content.vocabulary.get(token)
+                if number < 0:
+                    number = unknown.setdefault(token, -1 - len(unknown))
+            numbers.append(number)
+        return numbers
 
     def find(self, room: _Room, k: int) -> Hits:
         """The ``k`` best documents of the query that was planned in the room; ``k`` is at least 1."""
