@@ -200,7 +200,10 @@ def test_saved_terms_make_no_difference(saved, new, asked):
         assert [vocabulary.term(number) for number in range(len(names))] == names
         expected = [known.get(term, -1) for term in asked]
         assert [vocabulary.get(term) for term in asked] == expected
-        assert vocabulary.get_all(iter(asked)).tolist() == expected
+        unknown = list(dict.fromkeys(term for term in asked if term not in known))
+        assert vocabulary.numbers_of(asked) == [
+            known[term] if term in known else -1 - unknown.index(term) for term in asked
+        ]
         assert len(vocabulary) == len(names)
         grown = {**known}
         for term in asked:
@@ -226,7 +229,7 @@ def test_each_distinct_term_is_looked_up_among_the_saved_ones_once(monkeypatch):
 def test_asking_for_unknown_terms_leaves_nothing_behind():
     vocabulary = Vocabulary(["c"], table(["a", "b"]))
     before = sys.getsizeof(vocabulary._numbers)
-    assert set(vocabulary.get_all(map(str, range(5000))).tolist()) == {-1}
+    assert vocabulary.numbers_of([str(number) for number in range(5000)]) == list(range(-1, -5001, -1))
     assert len(vocabulary) == 3
     assert sys.getsizeof(vocabulary._numbers) == before
 
@@ -263,13 +266,13 @@ def test_terms_that_are_being_added_are_not_known_yet():
 
     def terms():
         yield "b"
-        seen.append((vocabulary.get("b"), vocabulary.get_all(["a", "b"]).tolist(), len(vocabulary)))
+        seen.append((vocabulary.get("b"), vocabulary.numbers_of(["a", "b"]), len(vocabulary)))
         yield "c"
 
     with vocabulary.growing:
         assert vocabulary.add_all(terms(), 2).tolist() == [1, 2]
     assert seen == [(-1, [0, -1], 1)]
-    assert vocabulary.get_all(["c", "b"]).tolist() == [2, 1]
+    assert vocabulary.numbers_of(["c", "b"]) == [2, 1]
 
 
 def test_a_pickled_vocabulary_comes_back_and_grows_on_its_own():

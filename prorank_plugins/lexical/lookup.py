@@ -59,12 +59,7 @@ def look_up(asked: Asked, content: Content) -> Seen:
 
 def number_tokens(tokens: Sequence[str], content: Content) -> NDArray[np.int32]:
     """(n_tokens,) the index's numbers; different unknown terms have different negative ones."""
-    numbers = content.vocabulary.get_all(tokens)
-    if -1 in numbers.tolist():  # for a few of them, faster than the least of an array
-        unknown: dict[str, int] = {}
-        for place in np.flatnonzero(numbers < 0).tolist():
-            numbers[place] = unknown.setdefault(tokens[place], -1 - len(unknown))
-    return numbers
+    return np.array(content.vocabulary.numbers_of(tokens), np.int32)
 
 
 def _gather(asked: Asked, tokens: NDArray[np.int32], content: Content) -> Seen:

@@ -105,30 +105,14 @@ class PlainSearch:
         try:
             _TOKENS[n].pack_into(room.tokens, 0, *map(self._number_of, tokens))
         except struct.error:  # a term that was not looked up before
-            numbers = self._numbers(tokens)
-            if numbers is None:
+            if not all(type(token) is str for token in tokens):
                 return None
-            _TOKENS[n].pack_into(room.tokens, 0, *numbers)
+            _TOKENS[n].pack_into(room.tokens, 0, *self.content.vocabulary.numbers_of(tokens))
         except TypeError:
             return None
         room.ends[1] = n
         self._plan(*room.asked, *self._corpus, *room.planned)
         return room
-
-    def _numbers(self, tokens: Sequence[Any]) -> list[int] | None:
-        """Numbers of terms, as `number_tokens` gives them; None if one is no str."""
-        unknown: dict[str, int] = {}
-        numbers = []
-        for token in tokens:
-            number = self._number_of(token)
-            if number is None:
-                if type(token) is not str:
-                    return None
-                number = self.content.vocabulary.get(token)
-                if number < 0:
-                    number = unknown.setdefault(token, -1 - len(unknown))
-            numbers.append(number)
-        return numbers
 
     def find(self, room: _Room, k: int) -> Hits:
         """The ``k`` best documents of the query that was planned in the room; ``k`` is at least 1."""

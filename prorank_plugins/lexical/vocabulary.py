@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,19 +141,21 @@ class Vocabulary:
         """
         return self._numbers.get
 
-    def get_all(self, terms: Iterable[str]) -> NDArray[np.int32]:
-        """(n,) numbers of the terms, -1 for those without."""
-        names = list(terms)
-        numbers: list[int | None] = list(map(self._numbers.get, names))
+    def numbers_of(self, terms: Sequence[str]) -> list[int]:
+        """Numbers of the terms; the distinct ones without get -1, -2, ... by first appearance."""
+        numbers: list[int | None] = list(map(self._numbers.get, terms))
+        if self.growing.locked():  # some may be of terms that are being added
+            numbers = [None if number is not None and number >= len(self) else number for number in numbers]
         if None in numbers:
-            numbers = [
-                self.get(name) if number is None else number
-                for name, number in zip(names, numbers, strict=True)
-            ]
-        found = np.array(numbers, np.int32)
-        if self.growing.locked():
-            found[found >= len(self)] = -1  # of terms that are being added
-        return found
+            unknown: dict[str, int] = {}
+            for place, number in enumerate(numbers):
+                if number is None:
+                    term = terms[place]
+                    number = unknown.get(term)
+                    if number is None and (number := self._numbers.find(term)) < 0:
+                        number = unknown[term] = -1 - len(unknown)
+                    numbers[place] = number
+        return cast("list[int]", numbers)
 
     def term(self, number: int) -> str:
         """The term with this number.
