@@ -186,7 +186,8 @@ def loop_group_loss(log_probs, old, weights, clip_eps):
             ratio = math.exp(log_probs[i][j] - old[i][j])
             held = min(max(ratio, 1 - clip_eps), 1 + clip_eps)
             total -= min(ratio * weights[i][j], held * weights[i][j])
-            clipped += held * weights[i][j] < ratio * weights[i][j]
+            # By signs: products of the smallest numbers round to equal ones.
+            clipped += held < ratio if weights[i][j] > 0 else weights[i][j] < 0 and held > ratio
     n = len(weights) * len(weights[0])
     return total / n, clipped / n
 

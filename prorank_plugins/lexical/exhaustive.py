@@ -37,7 +37,7 @@ def score_all(ready: Ready, query: int) -> NDArray[np.float64]:
         bonus, matched = np.zeros(state.n_rows), np.zeros(state.n_rows)
         for i in group:
             count, weight, offset, floor, extra = ready.numbers[i]
-            for segment, base in zip(state.segments, state.bases.tolist(), strict=False):
+            for segment, base in zip(state.segments, state.bases, strict=False):
                 docs, term_freqs = segment.of(int(ready.terms[i]))
                 at = docs.astype(np.int64) + base
                 grown = saturation(term_freqs.astype(np.float64), norms[at], weight, offset)

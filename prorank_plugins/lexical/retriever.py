@@ -12,6 +12,7 @@ from prorank_plugins.core.documents import Document, ScoredDocument
 from prorank_plugins.core.errors import ConfigError, IndexFormatError
 from prorank_plugins.lexical.analysis import Analyzer, AnalyzerLike
 from prorank_plugins.lexical.filters import DocumentFilter
+from prorank_plugins.lexical.hits import Hits
 from prorank_plugins.lexical.index import LexicalIndex
 from prorank_plugins.lexical.queries import WeightedQuery
 from prorank_plugins.lexical.scorers import BM25, BMX
@@ -95,7 +96,7 @@ class LexicalRetriever:
             filter: the only documents that may come back: ids, a boolean mask (n_docs,), a predicate on the
                 metadata, or a mapping of metadata keys to values (a list of values allows any of them).
         """
-        return self.retrieve_many([query], k, filter)[0]
+        return _scored(self._index.search(query, k, self.scorer, filter))
 
     def retrieve_many(
         self,
@@ -106,13 +107,7 @@ class LexicalRetriever:
     ) -> list[list[ScoredDocument]]:
         """`retrieve` for many queries at once; same results, less work for each."""
         found = self._index.search_many(queries, k, self.scorer, n_threads=n_threads, filter=filter)
-        return [
-            [
-                ScoredDocument(document.copy(), score)
-                for document, score in zip(hits.documents(), hits.scores.tolist(), strict=True)
-            ]
-            for hits in found
-        ]
+        return [_scored(hits) for hits in found]
 
     def add(self, documents: Iterable[Document]) -> list[str]:
         """Add documents after the present ones; returns their ids. Takes O(documents) time.
@@ -244,6 +239,14 @@ class LexicalRetriever:
 
     def __repr__(self) -> str:
         return f"LexicalRetriever({len(self)} documents, scorer={self.scorer!r})"
+
+
+def _scored(hits: Hits) -> list[ScoredDocument]:
+    """Copies of the documents with their scores."""
+    return [
+        ScoredDocument(document.copy(), score)
+        for document, score in zip(hits.documents(), hits.scores.tolist(), strict=True)
+    ]
 
 
 def _checked(documents: Iterable[Document]) -> list[Document]:

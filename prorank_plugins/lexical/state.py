@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, compress
+from itertools import accumulate, chain, compress
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -47,9 +48,9 @@ class State:
             object.__setattr__(self, name, value)
 
     @cached_property
-    def bases(self) -> NDArray[np.int64]:
+    def bases(self) -> list[int]:
         """(n_segments + 1,) row of each segment's first document, and the number of rows."""
-        return np.cumsum([0, *(segment.n_docs for segment in self.segments)])
+        return list(accumulate((segment.n_docs for segment in self.segments), initial=0))
 
     @cached_property
     def n_deleted(self) -> list[int]:
@@ -59,7 +60,7 @@ class State:
     @cached_property
     def n_rows(self) -> int:
         """Documents, those that are gone included."""
-        return int(self.bases[-1])
+        return self.bases[-1]
 
     @cached_property
     def n_docs(self) -> int:
@@ -97,8 +98,8 @@ class State:
 
     def place(self, row: int) -> tuple[Segment, int]:
         """The segment that holds a row, and the document's number in it."""
-        i = int(np.searchsorted(self.bases, row, side="right")) - 1
-        return self.segments[i], row - int(self.bases[i])
+        i = bisect_right(self.bases, row) - 1
+        return self.segments[i], row - self.bases[i]
 
     def positions(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Positions of the given rows, which are there."""
@@ -139,7 +140,7 @@ class State:
             doc = self.segments[i].find(id)
             gone = self.deleted[i]
             if doc >= 0 and (gone is None or not gone[doc]):
-                return int(self.bases[i]) + doc
+                return self.bases[i] + doc
         return None
 
     def __contains__(self, id: object) -> bool:
@@ -194,11 +195,11 @@ class State:
         deleted = list(self.deleted)
         fresh: dict[int, NDArray[np.bool_]] = {}
         for row in rows:
-            i = int(np.searchsorted(self.bases, row, side="right")) - 1
+            i = bisect_right(self.bases, row) - 1
             if i not in fresh:
                 gone = deleted[i]
                 fresh[i] = np.zeros(self.segments[i].n_docs, np.bool_) if gone is None else gone.copy()
-            fresh[i][row - int(self.bases[i])] = True
+            fresh[i][row - self.bases[i]] = True
         for i, gone in fresh.items():
             deleted[i] = read_only(gone)
         return replace(self, deleted=tuple(deleted))
