@@ -209,17 +209,17 @@ def _sort_pairs(
 
 @kernel(types.boolean(_I64, _I64, _I64))
 def _finish_sort(scores_at: int, rows_at: int, size: int) -> bool:
-    """Put scores with equal leading halves in order one by one; False if that would take long."""
+    """Put entries that are in order by half of a score's bits in order; False if that would take long."""
     scores = view(scores_at, np.float64)
     rows = view(rows_at, np.int64)
     n_moves = 0
     for at in range(1, size):
         score = scores[at]
-        if not scores[at - 1] < score:
+        if scores[at - 1] > score:
             continue
         row = rows[at]
         to = at
-        while to > 0 and scores[to - 1] < score:
+        while to > 0 and (scores[to - 1] < score or (scores[to - 1] == score and rows[to - 1] > row)):
             scores[to] = scores[to - 1]
             rows[to] = rows[to - 1]
             to -= 1
@@ -245,8 +245,8 @@ def _sort_best(scores_at: int, rows_at: int, size: int, room_at: int) -> None:
             scores[left] = score
             rows[left] = row
         return
-    # Scores are positive, so that their bits ascend with them; halves of them are different enough.
-    _sort_pairs(rows_at, scores_at, room_at, size, 0, 8, False)
+    # Scores are positive, so that their bits ascend with them; halves of them are different enough, but
+    # where many documents score the same.
     _sort_pairs(scores_at, rows_at, room_at, size, 4, 8, True)
     if not _finish_sort(scores_at, rows_at, size):
         _sort_pairs(rows_at, scores_at, room_at, size, 0, 8, False)
