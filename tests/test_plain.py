@@ -1,5 +1,6 @@
 """Single plain queries take a way of their own; nobody may notice but by the clock."""
 
+import sys
 import threading
 
 import numpy as np
@@ -144,3 +145,61 @@ def test_threads_do_not_write_to_each_other():
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_an_edit_that_is_put_in_place_while_a_query_is_planned_is_seen_whole(monkeypatch):
+    index = LexicalIndex.build([["a", "b"], ["b"]], analyzer=None)
+    index.search(["a"])
+    original, planned = plain.PlainSearch.plan, []
+
+    def plan(self, tokens):
+        room = original(self, tokens)
+        if not planned:
+            index.add([["a"], ["a", "c"]])
+        planned.append(len(self.content.state.segments))
+        return room
+
+    monkeypatch.setattr(plain.PlainSearch, "plan", plan)
+    assert found(index.search(["a"])) == found(index.search_many([["a"]])[0])
+    assert planned == [1, 2]
+
+
+def test_nobody_reads_numbers_while_they_are_being_put_in_place():
+    index = LexicalIndex.build([["a", "b"], ["b"]], analyzer=None)
+    expected = found(index.search(["a"]))
+    searched = []
+    thread = threading.Thread(target=lambda: searched.append(found(index.search(["a"]))))
+    with index._swapping:
+        index._n_swaps += 1
+        thread.start()
+        thread.join(0.2)
+        assert searched == []
+        index._n_swaps += 1
+    thread.join()
+    assert searched == [expected]
+
+
+def lets_others_run(search):
+    """Whether another thread runs Python during a search."""
+    before, ran, go = sys.getswitchinterval(), [], threading.Event()
+    thread = threading.Thread(target=lambda: (go.wait(), ran.append(True)))
+    thread.start()
+    sys.setswitchinterval(1000)  # nobody has to give the interpreter's lock away
+    try:
+        go.set()
+        search()
+        return bool(ran)
+    finally:
+        sys.setswitchinterval(before)
+        thread.join()
+
+
+def test_only_searches_that_take_long_give_the_interpreters_lock_away():
+    rng = np.random.default_rng(0)
+    small = LexicalIndex.build([["a", "b"], ["b"]], analyzer=None)
+    large = LexicalIndex.build([list("abcdefgh")] * 60_000, analyzer=None)
+    queries = [list(rng.permutation(list("abcdefgh"))) for _ in range(40)]
+    small.search(["a"])
+    large.search(["a"])
+    assert not lets_others_run(lambda: small.search(["a", "b"]))
+    assert lets_others_run(lambda: large.search_many(queries, n_threads=1))

@@ -69,6 +69,8 @@ class LexicalIndex:
         self._editing = threading.RLock()
         # Held for as long as it takes to look up a query's terms or to put an edit in place.
         self._swapping = threading.Lock()
+        # Twice the edits that changed statistics in place, odd while one does.
+        self._n_swaps = 0
 
     @classmethod
     def build(
@@ -145,10 +147,15 @@ class LexicalIndex:
         tokens = plain_tokens(query, self._analyzer)
         if tokens is None or type(k) is not int or k < 1 or self._unchecked is not None:
             return None
+        # Threads that take turns with a lock for each search would wake one another all the time. So numbers
+        # are read without it, and once more under it where an edit was put in place meanwhile.
+        plain, n_swaps = self._plain, self._n_swaps
+        if plain is not None and plain.content is self._now and plain.scorer is scorer and n_swaps % 2 == 0:
+            room = plain.plan(tokens)
+            if self._n_swaps == n_swaps:
+                return None if room is None else plain.find(room, k)
         with self._swapping:
-            plain = self._plain
-            if plain is None or plain.content is not self._now or plain.scorer is not scorer:
-                plain = self._plain = PlainSearch.of(self._now, scorer)
+            plain = self._plain = PlainSearch.of(self._now, scorer)
             room = None if plain is None else plain.plan(tokens)
         return None if plain is None or room is None else plain.find(room, k)
 
@@ -348,8 +355,10 @@ class LexicalIndex:
         else:
             after = content.with_state(content.state_after(edit))
             with self._swapping:
+                self._n_swaps += 1
                 content.statistics.put(change)
                 self._content = after
+                self._n_swaps += 1
         state = self._content.state
         if (merged := merge_small(state)) is not state:
             self._content = self._content.with_state(merged)

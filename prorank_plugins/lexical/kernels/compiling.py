@@ -85,6 +85,25 @@ def _prefetch(typing_context: Any, address: Any) -> Any:
     return types.void(types.int64), generate
 
 
+@intrinsic
+def _give_lock_away(typing_context: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        state = context.get_python_api(builder).save_thread()
+        return builder.ptrtoint(state, context.get_value_type(types.int64))
+
+    return types.int64(), generate
+
+
+@intrinsic
+def _take_lock_back(typing_context: Any, state: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = ir.PointerType(ir.IntType(8))
+        context.get_python_api(builder).restore_thread(builder.inttoptr(arguments[0], pointer))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
 # The type checker is told what numba makes of them.
 
 view: Any = _view
@@ -107,3 +126,12 @@ else that`` unless it is told that nobody can predict it.
 
 prefetch: Any = _prefetch
 """``prefetch(address)``: have memory that will be read soon brought near; any address will do."""
+
+give_lock_away: Any = _give_lock_away
+"""``give_lock_away()``: let other threads run Python from here on; returns what `take_lock_back` needs.
+
+For kernels with ``holds_lock`` that see for themselves whether their work is worth it.
+"""
+
+take_lock_back: Any = _take_lock_back
+"""``take_lock_back(state)``: wait for the interpreter's lock."""

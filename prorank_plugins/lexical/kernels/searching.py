@@ -26,7 +26,15 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from prorank_plugins.lexical.kernels.compiling import address, choose, kernel, prefetch, view
+from prorank_plugins.lexical.kernels.compiling import (
+    address,
+    choose,
+    give_lock_away,
+    kernel,
+    prefetch,
+    take_lock_back,
+    view,
+)
 
 # Columns of a segment's row in the table of segments; `Segment.record` fills it in.
 N_DOCS, N_TERMS, TERMS, INDPTR, DOCS, CODES, LENGTHS, BOUNDS, CODE_FREQS, N_LARGE = range(10)
@@ -107,6 +115,10 @@ _BUCKETS = 256
 # so many times the share's square root.
 _SURPLUS = 1.2
 _SPREAD = 5.0
+# Searches of up to so many documents, times the terms of the queries, keep the interpreter's lock: they take
+# microseconds, and to get it back from a busy thread takes longer. Most documents lack most terms; where none
+# does, such a search takes three milliseconds, less than the interpreter lets a thread have.
+_SHORT = 3_000_000
 # Beyond these, bounds would leave the range of 32-bit floats: everything is scored then.
 _LARGE = 1e15
 _TINY = 1e-200
@@ -965,7 +977,8 @@ _INTS = types.Array(types.int64, 1, "C", readonly=True)
         types.Array(types.int64, 2, "C", readonly=True), _INTS, _INTS, _INTS,
         types.Array(types.float64, 2, "C", readonly=True), _F64, _I64, _INTS,
         types.int64[::1], types.float32[:, ::1], types.int64[:, ::1], types.int64[::1],
-    )
+    ),
+    holds_lock=True,
 )  # fmt: skip
 def search(
     segments: NDArray[np.int64],
@@ -1012,6 +1025,8 @@ def search(
     n_docs = 0
     for s in range(segments.shape[0]):
         n_docs += segments[s, N_DOCS] - segments[s, N_DELETED]
+    is_short = n_docs * (plan_ends[n_queries] - plan_ends[0]) <= _SHORT
+    state = 0 if is_short else give_lock_away()
     for q in range(n_queries):
         header = view(best_at + q * step, np.int64)
         header[FILLED] = 0
@@ -1046,6 +1061,8 @@ def search(
         for c in range(sizes[q]):
             scores[q, c] = found_scores[c]
             rows[q, c] = found_rows[c]
+    if not is_short:
+        take_lock_back(state)
 
 
 def room_for(n_queries: int, k: int) -> int:
