@@ -56,7 +56,7 @@ class TermCounter:
         self._texts, self._tokens = None, RunReader(None, _as_terms, vocabulary)
         self._shared: SharedTokens | None = SharedTokens(vocabulary)
         if type(source) is WordTerms:
-            self._texts = RunReader(source.separators, source.run_terms_many, vocabulary)
+            self._texts = RunReader(source.separators, source.run_terms_many, vocabulary, source.silent_runs)
         self._places = np.empty(0, np.int32)
 
     def count(self, texts: Iterable[Text], progress: bool = False) -> TermCounts:

@@ -99,3 +99,17 @@ def number_objects(
             n_written += 1
         start = 0
     state[0], state[1], state[2], state[3] = lengths.size, 0, n_written, n_distinct
+
+
+@kernel()
+def move_slots(old: NDArray[np.uint64], new: NDArray[np.uint64]) -> None:
+    """Put the entries of a table into a larger one, which is all zeros."""
+    last_slot = np.uint64(new.size // 2 - 1)
+    for at in range(np.uint64(old.size // 2)):
+        key = old[at * _TWO]
+        if key != _ZERO:
+            slot = home(key, last_slot)
+            while new[slot * _TWO] != _ZERO:
+                slot = (slot + _ONE) & last_slot
+            new[slot * _TWO] = key
+            new[slot * _TWO + _ONE] = old[at * _TWO + _ONE]
