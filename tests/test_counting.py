@@ -16,6 +16,7 @@ from prorank_plugins.lexical.analysis import WordTerms
 from prorank_plugins.lexical.counting import TermCounter
 from prorank_plugins.lexical.kernels import identity, scanning, separating
 from prorank_plugins.lexical.packed_runs import only_word, pack, unpack
+from prorank_plugins.lexical.runs import encoded
 from prorank_plugins.lexical.separators import Separators
 from prorank_plugins.lexical.shared_tokens import SharedTokens
 from prorank_plugins.lexical.term_counts import TermCounts
@@ -390,15 +391,29 @@ def test_bytes_that_are_not_zero_are_marked_by_bits(content):
 
 @pytest.mark.parametrize("kept", ["__", "_'"])
 @pytest.mark.parametrize("lowers", [False, True])
-@given(content=st.binary(max_size=300).map(lambda content: content + bytes(-len(content) % 8)))
-@example(content=bytes(range(256)))
-def test_the_kernel_separates_the_runs_that_a_table_separates(kept, lowers, content):
+@given(
+    contents=st.lists(st.one_of(st.binary(max_size=40), st.text(st.characters(codec="ascii"), max_size=40)))
+)
+@example(contents=[bytes(range(256)), "".join(map(chr, range(128)))])
+def test_the_kernel_separates_the_runs_that_a_table_separates(kept, lowers, contents):
     separators = Separators(kept, lowers)
-    words, solid = np.empty(len(content) // 8, np.uint64), np.empty(len(content) // 8, np.uint8)
-    separating.separate(np.frombuffer(content, np.uint64), *separators.for_kernel, words, solid)
-    separated = words.tobytes()
-    assert [run for run in separated.split(b"\0") if run] == separators.split(content)
-    assert np.unpackbits(solid, bitorder="little").tolist() == [byte != 0 for byte in separated]
+    room = sum(len(content) // 8 + 2 for content in contents)
+    words, solid = np.empty(room, np.uint64), np.empty(room, np.uint8)
+    are_str = np.array([isinstance(content, str) for content in contents], np.bool_)
+    n_words = separating.separate(id(contents), are_str, *separators.for_kernel, words, solid)
+    separated = words[:n_words].tobytes()
+    expected = [run for content in contents for run in [*separators.split(encoded(content)), b"\xff"]]
+    assert [run for run in separated.split(b"\0") if run] == expected
+    bits = np.unpackbits(solid[:n_words], bitorder="little")
+    assert bits.tolist() == [byte != 0 for byte in separated]
+
+
+@pytest.mark.parametrize("wrong", ["no bytes", b"no str", None])
+def test_a_text_that_cannot_be_read_is_told(wrong):
+    words, solid = np.empty(9, np.uint64), np.empty(9, np.uint8)
+    texts = ["a", wrong]
+    are_str = np.array([True, not isinstance(wrong, str)])
+    assert separating.separate(id(texts), are_str, *Separators("__", True).for_kernel, words, solid) == -1
 
 
 @given(st.lists(st.lists(st.integers(0, 20), max_size=9), max_size=9), st.sampled_from([32, 64]))

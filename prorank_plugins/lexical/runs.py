@@ -39,16 +39,25 @@ _MOST_TERMS = 8_000_000
 _MOST_BYTES = 1 << 25
 
 
-def join(documents: Sequence[bytes]) -> bytes:
-    """Documents, UTF-8 each, as `RunNumberer.number` reads them."""
-    return (b"\0" + _END + b"\0").join([*documents, _MARGIN])
+Content: TypeAlias = "str | bytes"
+"""A document, or its UTF-8."""
+
+
+def encoded(content: Content) -> bytes:
+    """UTF-8, lone surrogates included."""
+    return content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+
+
+def join(documents: Iterable[Content]) -> bytes:
+    """UTF-8 of documents, with run 0 after each."""
+    return (b"\0" + _END + b"\0").join([*map(encoded, documents), _MARGIN])
 
 
 class RunNumberer(Protocol):
     """Numbers distinct runs in order of first appearance; run 0 is the end of a document."""
 
-    def number(self, content: bytes) -> NDArray[np.int32]:
-        """Numbers of the runs of joined documents, one after the other; valid until the next call."""
+    def number(self, documents: Sequence[Content]) -> NDArray[np.int32]:
+        """Numbers of the runs of documents, run 0 after each; valid until the next call."""
         ...
 
     def take_new(self) -> bytes:
@@ -69,9 +78,9 @@ class DictNumberer:
         self._numbers = {run: number for number, run in enumerate((_END, *silent))}
         self._n_taken = len(self._numbers)
 
-    def number(self, content: bytes) -> NDArray[np.int32]:
+    def number(self, documents: Sequence[Content]) -> NDArray[np.int32]:
         """See `RunNumberer`."""
-        runs = self._separators.split(content)
+        runs = self._separators.split(join(documents))
         for run in runs:
             self._numbers.setdefault(run, len(self._numbers))
         return np.fromiter(map(self._numbers.__getitem__, runs), np.int32, len(runs))
@@ -100,25 +109,44 @@ class ScanningNumberer:
         self._solid = np.empty(0, np.uint8)
         # Of the kernel: position, runs written, distinct runs, words of the arena.
         self._state = np.zeros(4, np.int64)
-        self.number(join([b"", pack(silent)]))
+        self.number([b"", pack(silent)])
         self._n_taken_words = int(self._state[3])
 
-    def number(self, content: bytes) -> NDArray[np.int32]:
+    def number(self, documents: Sequence[Content]) -> NDArray[np.int32]:
         """See `RunNumberer`."""
+        words = (
+            self._mark(documents) if self._separators is None else self._separate(documents, self._separators)
+        )
+        n_blocks = -(-len(words) // 8)
+        self._solid[len(words) : 8 * n_blocks] = 0
+        return self._scan(read_only(words).view(np.uint8), self._solid[: 8 * n_blocks].view(np.uint64))
+
+    def _mark(self, documents: Sequence[Content]) -> NDArray[np.uint64]:
+        """The documents one after the other, with marks for what is no separator."""
         from prorank_plugins.lexical.kernels import separating
 
+        content = join(documents)
         words = np.frombuffer(content, np.uint64, len(content) // 8)
-        n_blocks = -(-len(words) // 8)
-        self._solid = with_room(self._solid, 0, 8 * n_blocks)
-        self._solid[len(words) : 8 * n_blocks] = 0
-        solid = self._solid[: len(words)]
-        if self._separators is None:
-            separating.mark(words, solid)
-        else:
-            text, self._words = words, with_room(self._words, 0, len(words))
-            words = self._words[: len(text)]
-            separating.separate(text, *self._separators.for_kernel, words, solid)
-        return self._scan(read_only(words).view(np.uint8), self._solid.view(np.uint64)[:n_blocks])
+        self._solid = with_room(self._solid, 0, len(words) + 8)
+        separating.mark(words, self._solid)
+        return words
+
+    def _separate(self, documents: Sequence[Content], separators: Separators) -> NDArray[np.uint64]:
+        """`_mark` without the separators."""
+        from prorank_plugins.lexical.kernels import separating
+
+        pieces = [each if each.isascii() else encoded(each) for each in documents]
+        are_str = np.array([type(piece) is str for piece in pieces], np.bool_)
+        room = sum(map(len, pieces)) // 8 + 2 * len(pieces) + 16
+        self._words, self._solid = with_room(self._words, 0, room), with_room(self._solid, 0, room)
+        given = id(pieces), are_str, *separators.for_kernel
+        n_words = separating.separate(*given, self._words, self._solid)
+        if n_words < 0:
+            raise MemoryError("a document could not be read")
+        n_margin = len(_MARGIN) // 8
+        self._words[n_words : n_words + n_margin] = 0
+        self._solid[n_words : n_words + n_margin] = 0
+        return self._words[: n_words + n_margin]
 
     def take_new(self) -> bytes:
         """See `RunNumberer`."""
@@ -191,7 +219,7 @@ class RunTerms:
 
 
 class RunReader:
-    """Joined documents to term numbers by way of their runs.
+    """Documents to term numbers by way of their runs.
 
     Args:
         separators: what separates; None: zeros do.
@@ -218,17 +246,18 @@ class RunReader:
         self._numberer: RunNumberer | None = None
         self._learnt = RunTerms(self._analyse, self._vocabulary, len(self._silent))
 
-    def number(self, content: bytes) -> NDArray[np.int32]:
-        """Numbers of the runs of joined documents, to be handed to `terms_of` or forgotten."""
-        outgrown = isinstance(self._numberer, DictNumberer) and len(content) >= _FEW_BYTES
+    def number(self, documents: Sequence[Content]) -> NDArray[np.int32]:
+        """Numbers of the runs of documents, to be handed to `terms_of` or forgotten."""
+        size = sum(map(len, documents))
+        outgrown = isinstance(self._numberer, DictNumberer) and size >= _FEW_BYTES
         if outgrown or self._learnt.is_full:
             self.forget()
         if self._numberer is None:
-            self._numberer = self._numberer_for(len(content))
-        return self._numberer.number(content)
+            self._numberer = self._numberer_for(size)
+        return self._numberer.number(documents)
 
-    def _numberer_for(self, n_bytes: int) -> RunNumberer:
-        if self._separators is not None and n_bytes < _FEW_BYTES:
+    def _numberer_for(self, size: int) -> RunNumberer:
+        if self._separators is not None and size < _FEW_BYTES:
             return DictNumberer(self._separators, self._silent)
         return ScanningNumberer(self._separators, self._silent)
 
