@@ -189,7 +189,7 @@ class WordTerms:
     def _terms_of_word(self, word: str) -> Iterator[str]:
         for part in words.identifier_parts(word) if self.config.split_identifiers else (word,):
             folded = self._fold(part)
-            if len(folded) >= self._min_length and folded not in self._dropped:
+            if self._is_term(folded):
                 yield self._stem(folded)
 
     def runs(self, text: str) -> list[bytes]:
@@ -225,12 +225,13 @@ class WordTerms:
         if not self._lowered:
             found = [self.run_terms(run) for run in unpack(packed)]
             return list(chain.from_iterable(found)), np.fromiter(map(len, found), np.int64, len(found))
-        candidates, without = self._candidates(packed)
+        candidates, marked, unclear = self._candidates(packed)
         stems = self._stem_many(candidates)
         counts = np.ones(len(candidates), np.int64)
         terms: list[str] = []
         done = 0
-        for place, others in without.items():
+        for place in self._without_stem(candidates, marked):
+            others = self._terms_of_run(unclear[place]) if place in unclear else ()
             terms += stems[done:place]
             terms += others
             counts[place] = len(others)
@@ -238,8 +239,8 @@ class WordTerms:
         terms += stems[done:]
         return terms, counts
 
-    def _candidates(self, packed: bytes) -> tuple[list[str], dict[int, list[str]]]:
-        """The word of each run; ascending places of those that are no term, with the terms of the run."""
+    def _candidates(self, packed: bytes) -> tuple[list[str], list[int], dict[int, str]]:
+        """The word of each run, or ""; places of those that are not plain; the runs of those that are ""."""
         candidates, marked, unseen = read(packed)
         unclear: dict[int, str] = {}
         for place in unseen:
@@ -247,12 +248,16 @@ class WordTerms:
             candidates[place] = word = self._only_word(run)
             if not word:
                 unclear[place] = run
-        without = {
-            place: self._terms_of_run(unclear[place]) if place in unclear else []
-            for place in (marked if self._min_length == 1 else range(len(candidates)))
-            if len(candidates[place]) < self._min_length or candidates[place] in self._dropped
-        }
-        return candidates, without
+        return candidates, marked, unclear
+
+    def _without_stem(self, candidates: list[str], marked: list[int]) -> list[int]:
+        """Places of words that are empty, too short or dropped; no plain one is dropped."""
+        if self._min_length > 1:
+            return [i for i, word in enumerate(candidates) if not self._is_term(word)]
+        return [i for i in marked if not candidates[i] or candidates[i] in self._dropped]
+
+    def _is_term(self, word: str) -> bool:
+        return len(word) >= self._min_length and word not in self._dropped
 
     def _only_word(self, run: str) -> str:
         """The folded word of a run whose word `read` does not see, if it is easily seen, or ""."""

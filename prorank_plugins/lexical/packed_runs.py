@@ -83,7 +83,8 @@ def _read_many(packed: bytes) -> Words:
     reading.read_words(content, np.frombuffer(_KINDS, np.uint8), words, marked, unseen, sizes)
     n_bytes, n_marked, n_unseen = sizes.tolist()
     found = words[:n_bytes].tobytes().decode("ascii").split()
-    spans = unseen[:n_unseen].tolist()
-    for place, start, end in spans:
+    # Columns of numbers: thousands of small lists would set off the garbage collector.
+    places, starts, ends = unseen[:n_unseen].T.tolist()
+    for place, start, end in zip(places, starts, ends, strict=True):
         found[place] = packed[start:end].decode("utf-8", "surrogatepass")
-    return Words(found, marked[:n_marked].tolist(), [place for place, _, _ in spans])
+    return Words(found, marked[:n_marked].tolist(), places)

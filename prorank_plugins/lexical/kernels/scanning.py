@@ -13,7 +13,7 @@ import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
-from prorank_plugins.lexical.kernels.compiling import choose, kernel
+from prorank_plugins.lexical.kernels.compiling import address, choose, kernel, prefetch
 
 # One instruction; the type checker is told what numba makes of it.
 _n_low_zeros: Any = trailing_zeros
@@ -179,9 +179,13 @@ def number_runs(
     most_runs = np.uint64(slots.size // 16 * 3)
     edges = np.empty((np.int64(_BLOCKS) << 6) + 1 + _USUAL_EDGES, np.uint64)
     n_edges = _ZERO
+    # Of the runs of some blocks, both words and the slot, which is fetched before it is looked at.
+    looked_up = np.empty((np.int64(_BLOCKS) << 5, 3), np.uint64)
+    table = address(slots)
     while at < end:
         n_edges = _find_edges(solid, at >> _SIX, _ALL << (at & np.uint64(63)), edges, n_edges)
         at = ((at >> _SIX) + _BLOCKS) << _SIX
+        n_looked_up = _ZERO
         for edge in range(_ZERO, n_edges & ~_ONE, _TWO):
             begin = edges[edge]
             n_bytes = edges[edge + _ONE] - begin
@@ -189,10 +193,17 @@ def number_runs(
             is_short = n_bytes < _EIGHT
             head = _word(buffer, begin) & choose(is_short, _below(n_bytes), _ALL)
             tail = _word(buffer, begin + _EIGHT) & choose(is_short, _ZERO, _below(n_bytes))
-            is_long = n_bytes >= _EIGHT + _EIGHT
-            if is_long:
+            if n_bytes >= _EIGHT + _EIGHT:
                 tail = _hash(buffer, begin, n_bytes)
             slot = home(head ^ (tail * _SPREAD), last_slot) << _TWO
+            prefetch(table + np.int64(slot << _THREE))
+            looked_up[n_looked_up, 0], looked_up[n_looked_up, 1], looked_up[n_looked_up, 2] = head, tail, slot
+            n_looked_up += _ONE
+        for i in range(n_looked_up):
+            head, tail, slot = looked_up[i, 0], looked_up[i, 1], looked_up[i, 2]
+            begin = edges[i << _ONE]
+            n_bytes = edges[(i << _ONE) + _ONE] - begin
+            is_long = n_bytes >= _EIGHT + _EIGHT
             while slots[slot] != _ZERO:
                 differ = (slots[slot] ^ head) | (slots[slot + _ONE] ^ tail)
                 if differ == _ZERO and (
@@ -209,8 +220,8 @@ def number_runs(
                 slots[slot + _ONE] = tail
                 slots[slot + _TWO] = n_runs
                 slots[slot + _THREE] = used
-                for i in range(n_bytes >> _THREE):
-                    arena[used] = _word(buffer, begin + (i << _THREE))
+                for j in range(n_bytes >> _THREE):
+                    arena[used] = _word(buffer, begin + (j << _THREE))
                     used += _ONE
                 arena[used] = _word(buffer, begin + (n_bytes & ~_SEVEN)) & _below(n_bytes)
                 used += _ONE
