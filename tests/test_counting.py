@@ -6,16 +6,18 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from prorank_plugins import Analyzer, AnalyzerConfig
 from prorank_plugins.core.errors import ConfigError
-from prorank_plugins.lexical import analysis, counting, runs, shared_tokens
+from prorank_plugins.lexical import analysis, counting, packed_runs, runs, shared_tokens
 from prorank_plugins.lexical.analysis import WordTerms
 from prorank_plugins.lexical.counting import TermCounter
-from prorank_plugins.lexical.kernels import identity, scanning
-from prorank_plugins.lexical.packed_runs import pack, read, unpack
+from prorank_plugins.lexical.kernels import identity, scanning, separating
+from prorank_plugins.lexical.packed_runs import only_word, pack, unpack
+from prorank_plugins.lexical.runs import encoded
+from prorank_plugins.lexical.separators import Separators
 from prorank_plugins.lexical.shared_tokens import SharedTokens
 from prorank_plugins.lexical.term_counts import TermCounts
 from prorank_plugins.lexical.vocabulary import Vocabulary
@@ -91,23 +93,54 @@ def test_counts_are_those_of_the_analyzers_terms_in_order_of_appearance(few_byte
 @given(texts=TEXTS)
 def test_runs_analysed_together_have_the_terms_of_runs_analysed_alone(config, texts):
     source = WordTerms(config)
-    found = [run for text in texts for run in source.runs(text)]
+    found = [run for text in texts for run in source.runs(text) if run not in source.silent_runs]
     terms, counts = source.run_terms_many(pack(found))
     rest = iter(terms)
     assert [list(itertools.islice(rest, n)) for n in counts] == [source.run_terms(run) for run in found]
     assert not list(rest)
 
 
-RUNS = st.lists(st.one_of(st.sampled_from(PIECES), st.text(min_size=1, max_size=9)), max_size=8)
+RUN = st.one_of(
+    st.sampled_from(PIECES),
+    st.text(min_size=1, max_size=9),
+    st.lists(st.sampled_from(["'", "s", "ll", "re", "ve", "fox", "_", "9"]), min_size=1, max_size=5).map(
+        "".join
+    ),
+)
 
 
-@given(RUNS, st.integers(0, 3))
-def test_packed_runs_come_back_as_text_and_those_that_are_no_plain_words_are_named(texts, n_zeros):
-    runs = [text.replace("\0", "x").encode("utf-8", "surrogatepass") for text in texts]
+@pytest.mark.parametrize("few_bytes", [0, 1 << 16], ids=["compiled", "plain"])
+@given(texts=st.lists(RUN, max_size=8), n_zeros=st.integers(0, 3))
+def test_packed_runs_come_back_as_words_and_those_that_are_no_plain_words_are_named(
+    few_bytes, texts, n_zeros
+):
+    texts = [text.replace("\0", "x").replace(" ", "x") for text in texts]
+    runs = [text.encode("utf-8", "surrogatepass") for text in texts]
     packed = bytes(n_zeros) + b"".join(run + bytes(n_zeros + 1) for run in runs)
-    read_texts, others = read(packed)
-    assert unpack(packed) == runs == [text.encode("utf-8", "surrogatepass") for text in read_texts]
-    assert others == [place for place, run in enumerate(runs) if not (run.isascii() and run.isalnum())]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed_runs, "_FEW_BYTES", few_bytes)
+        found = packed_runs.read(packed)
+    seen = [only_word(text) if text.isascii() else "" for text in texts]
+    assert unpack(packed) == runs
+    assert found.words == [word or text for word, text in zip(seen, texts, strict=True)]
+    assert found.marked == [i for i, text in enumerate(texts) if not (text.isascii() and text.isalnum())]
+    assert found.unseen == [i for i, word in enumerate(seen) if not word]
+
+
+@pytest.mark.parametrize(
+    ("run", "word"),
+    [
+        ("'word'", "word"),
+        ("word's", "word"),
+        ("s'", "s"),
+        ("'we'll'", "we"),
+        ("o'clock", ""),
+        ("a_b", ""),
+        ("''", ""),
+    ],
+)
+def test_a_word_is_seen_between_apostrophes_and_before_what_english_appends(run, word):
+    assert only_word(run) == word
 
 
 @given(TEXT)
@@ -253,6 +286,12 @@ def test_pieces_are_read_as_they_are_asked_for():
     assert len(next(pieces).lengths) == len(next(pieces).lengths) == 10
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=[str(i) for i in range(len(CONFIGS))])
+def test_runs_that_are_called_silent_have_no_terms(config):
+    source = WordTerms(config)
+    assert not any(source.run_terms(run) for run in source.silent_runs)
+
+
 def test_no_documents_make_no_pieces_and_empty_counts():
     counter = TermCounter(ANALYZERS[0], Vocabulary())
     assert list(counter.batches([])) == []
@@ -291,14 +330,16 @@ def test_a_token_of_another_type_is_named(few_tokens):
 
 def scan(content, n_slots=16):
     """Numbers of the runs of ``content`` by the kernel, and the distinct runs."""
-    buffer = np.frombuffer(content + bytes(8), np.uint8)
-    state, slots = np.zeros(4, np.int64), np.zeros(2 * n_slots, np.uint64)
+    buffer = np.frombuffer(content + bytes(128 - len(content) % 64), np.uint8)
+    solid = np.packbits(buffer != 0, bitorder="little")
+    state, slots = np.zeros(4, np.int64), np.zeros(4 * n_slots, np.uint64)
     arena, numbers = np.empty(len(buffer), np.uint64), np.empty(len(buffer), np.int32)
-    scanning.number_runs(buffer, state, slots, arena, numbers)
+    given = buffer, solid.view(np.uint64)
+    scanning.number_runs(*given, state, slots, arena, numbers)
     while state[0] < len(content):
         slots, old = np.zeros(2 * len(slots), np.uint64), slots
-        scanning.move_slots(old, slots)
-        scanning.number_runs(buffer, state, slots, arena, numbers)
+        scanning.move_runs(old, slots)
+        scanning.number_runs(*given, state, slots, arena, numbers)
     distinct = [run for run in arena[: state[3]].tobytes().split(b"\0") if run]
     assert len(distinct) == state[2]
     return numbers[: state[1]].tolist(), distinct
@@ -325,21 +366,54 @@ def test_runs_of_any_bytes_are_told_apart_in_a_table_of_any_size(pieces, n_slots
 
 
 def test_runs_with_equal_hashes_are_told_apart():
-    def mixed(word):  # what the kernel makes of the first eight bytes
+    def mixed(word):  # what the kernel makes of the second eight bytes
         product = word * 0x9E3779B97F4A7C15 % 2**64
         return product ^ (product >> 32)
 
-    first, second = struct.unpack("<2Q", b"same-hash-as-all")
-    runs_found = [b"same-hash-as-all"]
-    for i in range(1, 40):
-        other = first + i
-        rest = mixed(first) ^ mixed(other) ^ second
-        runs_found.append(struct.pack("<2Q", other, rest))
+    second, third = struct.unpack("<2Q", b"same-hash-as-all")
+    runs_found = []
+    for i in range(40):
+        rest = mixed(second) ^ mixed(second + i) ^ third
+        runs_found.append(b"equal so" + struct.pack("<2Q", second + i, rest) + b"end")
     runs_found = [run for run in runs_found if b"\0" not in run]
     assert len(runs_found) > 20
     numbers, distinct = scan(b"\0".join(runs_found * 2))
     assert distinct == runs_found
     assert numbers == [*range(len(distinct)), *range(len(distinct))]
+
+
+@given(st.binary(max_size=300).map(lambda content: content + bytes(-len(content) % 8)))
+def test_bytes_that_are_not_zero_are_marked_by_bits(content):
+    solid = np.empty(len(content) // 8, np.uint8)
+    separating.mark(np.frombuffer(content, np.uint64), solid)
+    assert np.unpackbits(solid, bitorder="little").tolist() == [byte != 0 for byte in content]
+
+
+@pytest.mark.parametrize("kept", ["__", "_'"])
+@pytest.mark.parametrize("lowers", [False, True])
+@given(
+    contents=st.lists(st.one_of(st.binary(max_size=40), st.text(st.characters(codec="ascii"), max_size=40)))
+)
+@example(contents=[bytes(range(256)), "".join(map(chr, range(128)))])
+def test_the_kernel_separates_the_runs_that_a_table_separates(kept, lowers, contents):
+    separators = Separators(kept, lowers)
+    room = sum(len(content) // 8 + 2 for content in contents)
+    words, solid = np.empty(room, np.uint64), np.empty(room, np.uint8)
+    are_str = np.array([isinstance(content, str) for content in contents], np.bool_)
+    n_words = separating.separate(id(contents), are_str, *separators.for_kernel, words, solid)
+    separated = words[:n_words].tobytes()
+    expected = [run for content in contents for run in [*separators.split(encoded(content)), b"\xff"]]
+    assert [run for run in separated.split(b"\0") if run] == expected
+    bits = np.unpackbits(solid[:n_words], bitorder="little")
+    assert bits.tolist() == [byte != 0 for byte in separated]
+
+
+@pytest.mark.parametrize("wrong", ["no bytes", b"no str", None])
+def test_a_text_that_cannot_be_read_is_told(wrong):
+    words, solid = np.empty(9, np.uint64), np.empty(9, np.uint8)
+    texts = ["a", wrong]
+    are_str = np.array([True, not isinstance(wrong, str)])
+    assert separating.separate(id(texts), are_str, *Separators("__", True).for_kernel, words, solid) == -1
 
 
 @given(st.lists(st.lists(st.integers(0, 20), max_size=9), max_size=9), st.sampled_from([32, 64]))

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from prorank_plugins.lexical import segment
 from prorank_plugins.lexical.codes import MOST_TOLD, _buckets, make_codebook
+from prorank_plugins.lexical.histograms import Histograms
+from prorank_plugins.lexical.repeats import histograms_of
 from prorank_plugins.lexical.segment import Segment, merge
 from prorank_plugins.lexical.segment_checks import check_segment
 from prorank_plugins.lexical.term_counts import TermCounts
@@ -50,6 +52,18 @@ def test_a_segment_is_its_counts_grouped_by_term(documents):
     segment = build(documents)
     assert listed(segment) == expected(documents)
     check_segment(segment, N_TERMS)
+
+
+@given(DOCUMENTS)
+def test_the_histograms_of_a_segment_are_those_of_its_postings(documents):
+    segment = build(documents)
+    found, expected = (
+        histograms_of(segment),
+        Histograms.of(np.repeat(segment.terms, segment.doc_freqs), segment.term_freqs()),
+    )
+    for name in ("terms", "term_freqs", "counts"):
+        assert getattr(found, name).dtype == np.int32
+        assert getattr(found, name).tolist() == getattr(expected, name).tolist()
 
 
 @pytest.mark.parametrize("many", [0, 10**9])

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from prorank_plugins.core.errors import ConfigError
 from prorank_plugins.lexical import words
 from prorank_plugins.lexical.languages import SNOWBALL, language_code
-from prorank_plugins.lexical.packed_runs import read, unpack
+from prorank_plugins.lexical.packed_runs import only_word, read, unpack
+from prorank_plugins.lexical.separators import Separators
 from prorank_plugins.lexical.stopwords import stop_words
 
 # Analysed by every analyzer to fingerprint what it does rather than what it is called: a new Unicode
@@ -84,9 +85,6 @@ class AnalyzerConfig:
 # Letters and digits below this character are a word: scripts without blanks, and their marks, lie above.
 _FIRST_UNSPACED = "\u0e00"
 
-# What is left of the English clitics of `words.drop_english_clitics` in lowered runs.
-_CLITICS = frozenset(("s", "t", "d", "m", "ll", "re", "ve"))
-
 
 class TermSource(Protocol):
     """What stands behind an `Analyzer`: the word pipeline, a callable or a subword model."""
@@ -109,16 +107,16 @@ class WordTerms:
         self._english = config.language == "en"
         self._min_length = config.min_length
         self._dropped = self._stop_set()
-        self._out = self._dropped | {""}
         self._stemmers = threading.local()
         self._seen: dict[bytes, tuple[str, ...]] = {}
         # Bytes that never stand inside a word become blanks; what is left between blanks can be
         # analysed on its own, which lets the index builder analyse each distinct run only once.
         keep_case = config.split_identifiers or self._turkish
         self._lowered = not keep_case  # ASCII runs are folded already
-        kept = "_'" if self._english else "_"
-        ascii_part = "".join(char if char.isalnum() or char in kept else " " for char in map(chr, range(128)))
-        self.separators = (ascii_part if keep_case else ascii_part.lower()).encode() + bytes(range(128, 256))
+        self.separators = Separators("_'" if self._english else "__", lowers=not keep_case)
+        listed = sorted(self._dropped) if self._lowered else []
+        self.silent_runs = [word.encode() for word in listed if word.isascii() and word.isalnum()]
+        """Some of `runs` that have no terms."""
 
     def __reduce__(self) -> tuple[type[WordTerms], tuple[AnalyzerConfig]]:
         return WordTerms, (self.config,)
@@ -191,12 +189,12 @@ class WordTerms:
     def _terms_of_word(self, word: str) -> Iterator[str]:
         for part in words.identifier_parts(word) if self.config.split_identifiers else (word,):
             folded = self._fold(part)
-            if len(folded) >= self._min_length and folded not in self._dropped:
+            if self._is_term(folded):
                 yield self._stem(folded)
 
     def runs(self, text: str) -> list[bytes]:
         """Stretches of UTF-8 that can be analysed apart: the terms of a text are those of its runs."""
-        return text.encode("utf-8", "surrogatepass").translate(self.separators).split()
+        return self.separators.split(text.encode("utf-8", "surrogatepass"))
 
     def run_terms(self, run: bytes) -> list[str]:
         """Terms of one of `runs`."""
@@ -222,18 +220,18 @@ class WordTerms:
         As `run_terms`, with fewer calls for each.
 
         Args:
-            packed: as `prorank_plugins.lexical.packed_runs` has them.
+            packed: as `prorank_plugins.lexical.packed_runs` has them, without `silent_runs`.
         """
         if not self._lowered:
             found = [self.run_terms(run) for run in unpack(packed)]
             return list(chain.from_iterable(found)), np.fromiter(map(len, found), np.int64, len(found))
-        candidates, unclear = self._candidates(packed)
+        candidates, marked, unclear = self._candidates(packed)
         stems = self._stem_many(candidates)
         counts = np.ones(len(candidates), np.int64)
         terms: list[str] = []
         done = 0
-        for place in self._without_stem(candidates):
-            others = self._terms_of_run(unclear[place]) if place in unclear else []
+        for place in self._without_stem(candidates, marked):
+            others = self._terms_of_run(unclear[place]) if place in unclear else ()
             terms += stems[done:place]
             terms += others
             counts[place] = len(others)
@@ -241,34 +239,30 @@ class WordTerms:
         terms += stems[done:]
         return terms, counts
 
-    def _candidates(self, packed: bytes) -> tuple[list[str], dict[int, str]]:
-        """The word of each run, or "" and the run by its place."""
-        candidates, others = read(packed)
+    def _candidates(self, packed: bytes) -> tuple[list[str], list[int], dict[int, str]]:
+        """The word of each run, or ""; places of those that are not plain; the runs of those that are ""."""
+        candidates, marked, unseen = read(packed)
         unclear: dict[int, str] = {}
-        for place in others:
+        for place in unseen:
             run = candidates[place]
             candidates[place] = word = self._only_word(run)
             if not word:
                 unclear[place] = run
-        return candidates, unclear
+        return candidates, marked, unclear
+
+    def _without_stem(self, candidates: list[str], marked: list[int]) -> list[int]:
+        """Places of words that are empty, too short or dropped; no plain one is dropped."""
+        if self._min_length > 1:
+            return [i for i, word in enumerate(candidates) if not self._is_term(word)]
+        return [i for i in marked if not candidates[i] or candidates[i] in self._dropped]
+
+    def _is_term(self, word: str) -> bool:
+        return len(word) >= self._min_length and word not in self._dropped
 
     def _only_word(self, run: str) -> str:
-        """The only word of a lowered run, folded, if that is easily seen (``'word'``, ``word's``), or ""."""
-        word, _, clitic = run.strip("'").partition("'")
-        if not word.isalnum() or (clitic and clitic not in _CLITICS):
-            return ""
-        if run.isascii():
-            return word
-        return self._fold(word) if max(word) < _FIRST_UNSPACED and words.is_normal(run) else ""
-
-    def _without_stem(self, candidates: list[str]) -> list[int]:
-        """Places of words that are empty, too short or dropped."""
-        is_out: Callable[[str], bool] = self._out.__contains__
-        if self._min_length > 1:
-            return [i for i, word in enumerate(candidates) if len(word) < self._min_length or is_out(word)]
-        are_out = np.frombuffer(bytes(map(is_out, candidates)), np.bool_)
-        places: list[int] = np.flatnonzero(are_out).tolist()
-        return places
+        """The folded word of a run whose word `read` does not see, if it is easily seen, or ""."""
+        word = "" if run.isascii() else only_word(run)
+        return self._fold(word) if word and max(word) < _FIRST_UNSPACED and words.is_normal(run) else ""
 
     def description(self) -> dict[str, Any]:
         """The configuration and a digest of the stop words it stands for."""

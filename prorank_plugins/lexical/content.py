@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from prorank_plugins.lexical.histograms import Histograms
 from prorank_plugins.lexical.merging import merge_all
+from prorank_plugins.lexical.repeats import histograms_of
 from prorank_plugins.lexical.segment import Segment
 from prorank_plugins.lexical.state import State
 from prorank_plugins.lexical.statistics import MANY_PAIRS, Change, DocumentSums, TermStatistics
@@ -74,7 +74,7 @@ class Content:
             self.statistics.change(*gone)
         for segment in edit.added:
             if len(segment.docs) >= MANY_PAIRS:
-                sums = segment.terms, segment.doc_freqs, Histograms.of(*segment.repeats())
+                sums = segment.terms, segment.doc_freqs, histograms_of(segment)
                 total_length = int(segment.lengths.sum(dtype=np.int64))
                 self.statistics.add_sums(*sums, segment.n_docs, total_length)
             else:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from prorank_plugins.core.errors import ConfigError
 from prorank_plugins.lexical.analysis import Analyzer, WordTerms
 from prorank_plugins.lexical.progress import progress_bar
-from prorank_plugins.lexical.runs import RunReader, join, with_room
+from prorank_plugins.lexical.runs import RunReader, with_room
 from prorank_plugins.lexical.segment import MOST_DOCS, MOST_POSTINGS
 from prorank_plugins.lexical.shared_tokens import SharedTokens
 from prorank_plugins.lexical.term_counts import TermCounts
@@ -56,7 +56,7 @@ class TermCounter:
         self._texts, self._tokens = None, RunReader(None, _as_terms, vocabulary)
         self._shared: SharedTokens | None = SharedTokens(vocabulary)
         if type(source) is WordTerms:
-            self._texts = RunReader(source.separators, source.run_terms_many, vocabulary)
+            self._texts = RunReader(source.separators, source.run_terms_many, vocabulary, source.silent_runs)
         self._places = np.empty(0, np.int32)
 
     def count(self, texts: Iterable[Text], progress: bool = False) -> TermCounts:
@@ -115,8 +115,8 @@ class TermCounter:
     def _numbers(self, batch: _Batch) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Term numbers of the batch, one document after the other, and the documents' lengths."""
         if self._texts is not None:
-            content = join([str(text).encode("utf-8", "surrogatepass") for text in batch.texts])
-            return self._texts.terms_of(self._texts.number(content), len(batch.texts))
+            texts = list(map(str, batch.texts))
+            return self._texts.terms_of(self._texts.number(texts), len(texts))
         documents: list[Sequence[str]] = batch.texts
         if self._analyzer is not None:
             documents = [self._analyzer.terms(str(text)) for text in batch.texts]
@@ -144,7 +144,7 @@ class TermCounter:
                 "\0".join(tokens).encode("utf-8", "surrogatepass") for tokens in documents if len(tokens)
             ]
             joined = b"\0".join(pieces)
-            runs = self._tokens.number(join([joined]))
+            runs = self._tokens.number([joined])
             # A zero in a token would make a zero too many, and an empty token a run too few.
             n_zeros = np.count_nonzero(np.frombuffer(joined, np.uint8) == 0)
             if n_zeros + 1 == n_tokens and len(runs) == n_tokens + 1:

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-# Zeros separate runs; letters, digits and apostrophes stay what they are; the others are read from the run.
-_BLANK, _APOSTROPHE, _UNCLEAR = b" '_"
+# What is shorter is not worth compiled code.
+_FEW_BYTES = 1 << 14
+
+# What English appends with an apostrophe, as `words.drop_english_clitics` has it, in lowered runs.
+_CLITICS = frozenset(("s", "t", "d", "m", "ll", "re", "ve"))
+
+# Letters and digits, apostrophes, and what is no part of an ASCII word.
+_PLAIN, _APOSTROPHE, _OTHER = range(3)
 _KINDS = bytes(
-    byte if byte < 128 and (chr(byte).isalnum() or byte == _APOSTROPHE) else _UNCLEAR if byte else _BLANK
+    _PLAIN if byte < 128 and chr(byte).isalnum() else _APOSTROPHE if byte == ord("'") else _OTHER
     for byte in range(256)
 )
+
+
+class Words(NamedTuple):
+    """Runs as words.
+
+    Attributes:
+        words: (n_runs,) the word of each run if one is seen, else the run itself.
+        marked: ascending places of the runs that are not ASCII letters and digits alone.
+        unseen: those of them whose word is not seen.
+    """
+
+    words: list[str]
+    marked: list[int]
+    unseen: list[int]
 
 
 def pack(runs: Iterable[bytes]) -> bytes:
@@ -25,28 +45,46 @@ def unpack(packed: bytes) -> list[bytes]:
     return list(filter(None, packed.split(b"\0")))
 
 
-def read(packed: bytes) -> tuple[list[str], list[int]]:
-    """The (n_runs,) runs as text, and the places of those that are not ASCII letters and digits alone.
+def only_word(run: str) -> str:
+    """The only word of a lowered run, if that is easily seen (``'word'``, ``word's``), or ""."""
+    word, _, clitic = run.strip("'").partition("'")
+    return word if word.isalnum() and (not clitic or clitic in _CLITICS) else ""
+
+
+def read(packed: bytes) -> Words:
+    """The words of runs, as far as `only_word` sees them in ASCII.
 
     Args:
-        packed: runs in UTF-8, lone surrogates included.
+        packed: lowered runs in UTF-8, lone surrogates included.
     """
-    kinds = packed.translate(_KINDS)
-    texts = kinds.decode("ascii").split()
-    bounded = np.frombuffer(b" " + kinds + b" ", np.uint8)
-    is_blank = bounded == _BLANK
-    starts = np.flatnonzero(is_blank[:-1] & ~is_blank[1:])
-    is_unclear = bounded == _UNCLEAR
-    marks = np.flatnonzero(is_unclear | (bounded == _APOSTROPHE))
-    places = np.searchsorted(starts, marks) - 1
-    unclear = _once(places[is_unclear[marks]])
-    ends = np.flatnonzero(~is_blank[:-1] & is_blank[1:])[unclear]
-    spans = zip(unclear.tolist(), starts[unclear].tolist(), ends.tolist(), strict=True)
-    for place, start, end in spans:
-        texts[place] = packed[start:end].decode("utf-8", "surrogatepass")
-    return texts, _once(places).tolist()
+    return _read_few(packed) if len(packed) < _FEW_BYTES else _read_many(packed)
 
 
-def _once(ascending: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each of ascending numbers of at least 0 once."""
-    return ascending[np.diff(ascending, prepend=-1) > 0]
+def _read_few(packed: bytes) -> Words:
+    found = Words([], [], [])
+    for place, run in enumerate(unpack(packed)):
+        word = text = run.decode("utf-8", "surrogatepass")
+        if not (text.isascii() and text.isalnum()):
+            found.marked.append(place)
+            word = only_word(text) if text.isascii() else ""
+            if not word:
+                found.unseen.append(place)
+        found.words.append(word or text)
+    return found
+
+
+def _read_many(packed: bytes) -> Words:
+    from prorank_plugins.lexical.kernels import reading
+
+    content = np.frombuffer(packed + b"\0", np.uint8)
+    most_runs = len(content) // 2
+    words, sizes = np.empty(len(content), np.uint8), np.empty(3, np.int64)
+    marked, unseen = np.empty(most_runs, np.int32), np.empty((most_runs, 3), np.int32)
+    reading.read_words(content, np.frombuffer(_KINDS, np.uint8), words, marked, unseen, sizes)
+    n_bytes, n_marked, n_unseen = sizes.tolist()
+    found = words[:n_bytes].tobytes().decode("ascii").split()
+    # Columns of numbers: thousands of small lists would set off the garbage collector.
+    places, starts, ends = unseen[:n_unseen].T.tolist()
+    for place, start, end in zip(places, starts, ends, strict=True):
+        found[place] = packed[start:end].decode("utf-8", "surrogatepass")
+    return Words(found, marked[:n_marked].tolist(), places)

@@ -6,14 +6,16 @@ scanner, a few documents by a dict: tables and machine code would cost more than
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from prorank_plugins.lexical.arrays import read_only
 from prorank_plugins.lexical.packed_runs import pack
+from prorank_plugins.lexical.separators import Separators
 from prorank_plugins.lexical.vocabulary import Vocabulary
 
 Analyse: TypeAlias = Callable[[bytes], "tuple[list[str], NDArray[np.int64]]"]
@@ -21,8 +23,8 @@ Analyse: TypeAlias = Callable[[bytes], "tuple[list[str], NDArray[np.int64]]"]
 
 # Ends a document: UTF-8 never contains it, lone surrogates included.
 _END = b"\xff"
-# The scanner reads so many bytes at a time; the last ones must be zeros.
-_MARGIN = bytes(8)
+# The scanner leaves up to seven bytes out, and reads up to sixteen from where a run begins.
+_MARGIN = bytes(24)
 
 _FIRST_SLOTS = 1 << 16
 _FIRST_ROOM = 1 << 14
@@ -37,16 +39,25 @@ _MOST_TERMS = 8_000_000
 _MOST_BYTES = 1 << 25
 
 
-def join(documents: Sequence[bytes]) -> bytes:
-    """Documents, UTF-8 each, as `RunNumberer.number` reads them."""
-    return (b"\0" + _END + b"\0").join([*documents, _MARGIN])
+Content: TypeAlias = "str | bytes"
+"""A document, or its UTF-8."""
+
+
+def encoded(content: Content) -> bytes:
+    """UTF-8, lone surrogates included."""
+    return content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+
+
+def join(documents: Iterable[Content]) -> bytes:
+    """UTF-8 of documents, with run 0 after each."""
+    return (b"\0" + _END + b"\0").join([*map(encoded, documents), _MARGIN])
 
 
 class RunNumberer(Protocol):
     """Numbers distinct runs in order of first appearance; run 0 is the end of a document."""
 
-    def number(self, content: bytes) -> NDArray[np.int32]:
-        """Numbers of the runs of joined documents, one after the other; valid until the next call."""
+    def number(self, documents: Sequence[Content]) -> NDArray[np.int32]:
+        """Numbers of the runs of documents, run 0 after each; valid until the next call."""
         ...
 
     def take_new(self) -> bytes:
@@ -58,17 +69,18 @@ class DictNumberer:
     """A numberer without tables, for a few documents.
 
     Args:
-        separators: what each byte is read as; blanks separate.
+        separators: what separates.
+        silent: the first runs after run 0.
     """
 
-    def __init__(self, separators: bytes) -> None:
+    def __init__(self, separators: Separators, silent: Iterable[bytes]) -> None:
         self._separators = separators
-        self._numbers: dict[bytes, int] = {_END: 0}
-        self._n_taken = 1
+        self._numbers = {run: number for number, run in enumerate((_END, *silent))}
+        self._n_taken = len(self._numbers)
 
-    def number(self, content: bytes) -> NDArray[np.int32]:
+    def number(self, documents: Sequence[Content]) -> NDArray[np.int32]:
         """See `RunNumberer`."""
-        runs = content.translate(self._separators).split()
+        runs = self._separators.split(join(documents))
         for run in runs:
             self._numbers.setdefault(run, len(self._numbers))
         return np.fromiter(map(self._numbers.__getitem__, runs), np.int32, len(runs))
@@ -84,54 +96,94 @@ class ScanningNumberer:
     """A numberer that reads bytes in compiled code and keeps distinct runs in tables of its own.
 
     Args:
-        separators: what each byte is read as; blanks separate. None: zeros separate.
+        separators: what separates; None: zeros do.
+        silent: the first runs after run 0.
     """
 
-    def __init__(self, separators: bytes | None) -> None:
-        self._table = separators.replace(b" ", b"\0") if separators is not None else None
-        self._slots = np.zeros(2 * _FIRST_SLOTS, np.uint64)
+    def __init__(self, separators: Separators | None, silent: Iterable[bytes]) -> None:
+        self._separators = separators
+        self._slots = np.zeros(4 * _FIRST_SLOTS, np.uint64)
         self._arena = np.empty(_FIRST_ROOM, np.uint64)
         self._runs = np.empty(_FIRST_ROOM, np.int32)
+        self._words = np.empty(0, np.uint64)
+        self._solid = np.empty(0, np.uint8)
         # Of the kernel: position, runs written, distinct runs, words of the arena.
         self._state = np.zeros(4, np.int64)
-        self._scan(_END + _MARGIN)
+        self.number([b"", pack(silent)])
         self._n_taken_words = int(self._state[3])
 
-    def number(self, content: bytes) -> NDArray[np.int32]:
+    def number(self, documents: Sequence[Content]) -> NDArray[np.int32]:
         """See `RunNumberer`."""
-        return self._scan(content if self._table is None else content.translate(self._table))
+        words = (
+            self._mark(documents) if self._separators is None else self._separate(documents, self._separators)
+        )
+        n_blocks = -(-len(words) // 8)
+        self._solid[len(words) : 8 * n_blocks] = 0
+        return self._scan(read_only(words).view(np.uint8), self._solid[: 8 * n_blocks].view(np.uint64))
+
+    def _mark(self, documents: Sequence[Content]) -> NDArray[np.uint64]:
+        """The documents one after the other, with marks for what is no separator."""
+        from prorank_plugins.lexical.kernels import separating
+
+        content = join(documents)
+        words = np.frombuffer(content, np.uint64, len(content) // 8)
+        self._solid = with_room(self._solid, 0, len(words) + 8)
+        separating.mark(words, self._solid)
+        return words
+
+    def _separate(self, documents: Sequence[Content], separators: Separators) -> NDArray[np.uint64]:
+        """`_mark` without the separators."""
+        from prorank_plugins.lexical.kernels import separating
+
+        pieces = [each if each.isascii() else encoded(each) for each in documents]
+        are_str = np.array([type(piece) is str for piece in pieces], np.bool_)
+        room = sum(map(len, pieces)) // 8 + 2 * len(pieces) + 16
+        self._words, self._solid = with_room(self._words, 0, room), with_room(self._solid, 0, room)
+        given = id(pieces), are_str, *separators.for_kernel
+        n_words = separating.separate(*given, self._words, self._solid)
+        if n_words < 0:
+            raise MemoryError("a document could not be read")
+        n_margin = len(_MARGIN) // 8
+        self._words[n_words : n_words + n_margin] = 0
+        self._solid[n_words : n_words + n_margin] = 0
+        return self._words[: n_words + n_margin]
 
     def take_new(self) -> bytes:
         """See `RunNumberer`."""
         start, self._n_taken_words = self._n_taken_words, int(self._state[3])
         return self._arena[start : self._n_taken_words].tobytes()
 
-    def _scan(self, content: bytes) -> NDArray[np.int32]:
+    def _scan(self, buffer: NDArray[np.uint8], solid: NDArray[np.uint64]) -> NDArray[np.int32]:
         from prorank_plugins.lexical.kernels import scanning
 
-        buffer = np.frombuffer(content, np.uint8)
         self._state[:2] = 0
         most_runs = len(buffer) // 2
         self._arena = with_room(self._arena, int(self._state[3]), most_runs)
         self._runs = with_room(self._runs, 0, most_runs)
-        scanning.number_runs(buffer, self._state, self._slots, self._arena, self._runs)
-        while self._state[0] < len(buffer) - len(_MARGIN):
+        scanning.number_runs(buffer, solid, self._state, self._slots, self._arena, self._runs)
+        while self._state[0] < 64 * len(solid):
             larger = np.zeros(2 * len(self._slots), np.uint64)
-            scanning.move_slots(self._slots, larger)
+            scanning.move_runs(self._slots, larger)
             self._slots = larger
-            scanning.number_runs(buffer, self._state, self._slots, self._arena, self._runs)
+            scanning.number_runs(buffer, solid, self._state, self._slots, self._arena, self._runs)
         return self._runs[: self._state[1]]
 
 
 class RunTerms:
-    """Terms of numbered runs: run ``r`` stands for ``terms[indptr[r]:indptr[r + 1]]``."""
+    """Terms of numbered runs: run ``r`` stands for ``terms[indptr[r]:indptr[r + 1]]``.
 
-    def __init__(self, analyse: Analyse, vocabulary: Vocabulary) -> None:
+    Args:
+        analyse: terms of distinct runs.
+        vocabulary: numbers for terms; grows.
+        n_silent: how many runs from run 1 on have no terms.
+    """
+
+    def __init__(self, analyse: Analyse, vocabulary: Vocabulary, n_silent: int) -> None:
         self._analyse = analyse
         self._vocabulary = vocabulary
-        self._indptr = np.zeros(2, np.int64)  # run 0, the end of a document, has no terms
+        self._indptr = np.zeros(n_silent + 2, np.int64)  # run 0, the end of a document, has no terms
         self._terms = np.zeros(1, np.int32)
-        self._n_runs = 1
+        self._n_runs = n_silent + 1
         self._n_terms = 0
         self._n_bytes = 0
 
@@ -167,16 +219,24 @@ class RunTerms:
 
 
 class RunReader:
-    """Joined documents to term numbers by way of their runs.
+    """Documents to term numbers by way of their runs.
 
     Args:
-        separators: what each byte is read as; blanks separate. None: zeros separate.
+        separators: what separates; None: zeros do.
         analyse: terms of distinct runs.
         vocabulary: numbers for terms; grows.
+        silent: distinct runs without terms, which ``analyse`` is not asked for.
     """
 
-    def __init__(self, separators: bytes | None, analyse: Analyse, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self,
+        separators: Separators | None,
+        analyse: Analyse,
+        vocabulary: Vocabulary,
+        silent: Sequence[bytes] = (),
+    ) -> None:
         self._separators = separators
+        self._silent = silent
         self._analyse = analyse
         self._vocabulary = vocabulary
         self.forget()
@@ -184,21 +244,22 @@ class RunReader:
     def forget(self) -> None:
         """Start anew, keeping the vocabulary."""
         self._numberer: RunNumberer | None = None
-        self._learnt = RunTerms(self._analyse, self._vocabulary)
+        self._learnt = RunTerms(self._analyse, self._vocabulary, len(self._silent))
 
-    def number(self, content: bytes) -> NDArray[np.int32]:
-        """Numbers of the runs of joined documents, to be handed to `terms_of` or forgotten."""
-        outgrown = isinstance(self._numberer, DictNumberer) and len(content) >= _FEW_BYTES
+    def number(self, documents: Sequence[Content]) -> NDArray[np.int32]:
+        """Numbers of the runs of documents, to be handed to `terms_of` or forgotten."""
+        size = sum(map(len, documents))
+        outgrown = isinstance(self._numberer, DictNumberer) and size >= _FEW_BYTES
         if outgrown or self._learnt.is_full:
             self.forget()
         if self._numberer is None:
-            self._numberer = self._numberer_for(len(content))
-        return self._numberer.number(content)
+            self._numberer = self._numberer_for(size)
+        return self._numberer.number(documents)
 
-    def _numberer_for(self, n_bytes: int) -> RunNumberer:
-        if self._separators is not None and n_bytes < _FEW_BYTES:
-            return DictNumberer(self._separators)
-        return ScanningNumberer(self._separators)
+    def _numberer_for(self, size: int) -> RunNumberer:
+        if self._separators is not None and size < _FEW_BYTES:
+            return DictNumberer(self._separators, self._silent)
+        return ScanningNumberer(self._separators, self._silent)
 
     def terms_of(self, runs: NDArray[np.int32], n_docs: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Term numbers of the documents, one after the other, and (n_docs,) how many each has."""

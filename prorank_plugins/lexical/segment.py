@@ -130,15 +130,6 @@ class Segment:
         """(n_terms,) documents that contain each term, deleted ones included."""
         return np.diff(self.indptr).astype(np.int64)
 
-    def repeats(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Terms and frequencies of the postings whose document contains the term more than once."""
-        # Bytes are translated several times faster than an array is indexed.
-        is_repeat = self.codes.tobytes().translate((self.code_freqs != 1).tobytes())
-        places = np.flatnonzero(np.frombuffer(is_repeat, np.bool_))
-        freqs = self.code_freqs.take(self.codes.take(places))
-        freqs[np.searchsorted(places, self.large_places)] = self.large_freqs
-        return np.repeat(self.terms, np.diff(np.searchsorted(places, self.indptr))), freqs
-
     def of(self, term: int) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
         """Documents and term frequencies of one term."""
         span = self.span(term)

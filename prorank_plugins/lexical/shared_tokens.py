@@ -72,7 +72,7 @@ class SharedTokens:
         self, documents: list[Sequence[str]], lengths: NDArray[np.int32]
     ) -> NDArray[np.int32] | None:
         """Numbers of the objects, one document after the other; None if too many are new."""
-        from prorank_plugins.lexical.kernels import identity, scanning
+        from prorank_plugins.lexical.kernels import identity
 
         n_tokens = int(lengths.sum())
         most = len(self._kept) + n_tokens // 2
@@ -85,5 +85,5 @@ class SharedTokens:
             if state[3] < len(self._slots) // 8 * 3 or state[3] == most:
                 return None
             larger = np.zeros(2 * len(self._slots), np.uint64)
-            scanning.move_slots(self._slots, larger)
+            identity.move_slots(self._slots, larger)
             self._slots = larger

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +15,7 @@ from prorank_plugins.lexical.strings import StringNumbers, StringTable
 __all__ = ["StringTable", "Vocabulary"]
 
 
-class _Numbers(defaultdict[str, int]):
+class _Numbers(dict[str, int]):
     """Term → number, of the terms asked for so far.
 
     Attributes:
@@ -57,15 +56,17 @@ class _Numbers(defaultdict[str, int]):
         """(n,) numbers of ``n`` terms; without saved ones, every step of it is C."""
         if self.saved is not None:
             return np.fromiter(map(self.add, terms), np.int32, n)
-        self.default_factory = self.__len__
+        start, numbers = len(self.added), None
         try:
-            numbers = np.fromiter(map(self.__getitem__, terms), np.int32, n)
+            # A term has the place where it comes first, from ``start`` on, until all are there.
+            numbers = np.fromiter(map(self.setdefault, terms, count(start)), np.int32, n)
         finally:
-            self.default_factory = None
-            new = list(islice(reversed(self), len(self) - len(self.added)))
+            new = list(islice(reversed(self), len(self) - start))
             new.reverse()
+            if numbers is None or len(new) < n:
+                self.update(zip(new, count(start)))
             self._keep(new)
-        return numbers
+        return numbers if len(new) == n else _in_a_row(numbers, start)
 
     def _keep(self, new: list[str]) -> None:
         """Put the newest keys among the terms, or forget them if one is no str."""
@@ -167,6 +168,14 @@ class Vocabulary:
             raise IndexError(f"term {number} of {len(self)}")
         saved, place = self._numbers.saved, number - self._numbers.n_saved
         return saved.strings[number] if saved is not None and place < 0 else self._numbers.added[place]
+
+
+def _in_a_row(numbers: NDArray[np.int32], start: int) -> NDArray[np.int32]:
+    """The numbers with those from ``start`` on, which are places in the array, counted without gaps."""
+    places = numbers - np.int32(start)
+    are_first = places == np.arange(len(places), dtype=np.int32)
+    ranks = np.cumsum(are_first, dtype=np.int32) + np.int32(start - 1)
+    return np.where(places < 0, numbers, ranks[np.maximum(places, 0)])
 
 
 def _no_str(term: object) -> TypeError:

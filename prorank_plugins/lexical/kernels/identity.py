@@ -2,53 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from prorank_plugins.lexical.kernels.compiling import kernel
+from prorank_plugins.lexical.kernels.objects import append_to, item_at
 from prorank_plugins.lexical.kernels.scanning import home
 
 _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 _TWO = np.uint64(2)
-
-
-@intrinsic
-def _item(typing_context: Any, address: Any, at: Any) -> Any:
-    """Address of the object at a place of the list at an address, 0 if there is none: ``PyList_GetItem``."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        python = context.get_python_api(builder)
-        objects = builder.inttoptr(arguments[0], python.pyobj)
-        item = python.list_getitem(objects, arguments[1])  # a borrowed reference
-        with builder.if_then(builder.icmp_unsigned("==", item, item.type(None)), likely=False):
-            python.err_clear()
-        return builder.ptrtoint(item, context.get_value_type(types.int64))
-
-    return types.int64(types.int64, types.int64), generate
-
-
-@intrinsic
-def _append(typing_context: Any, address: Any, item: Any) -> Any:
-    """Append the object at an address to the list at an address; 0 if that worked: ``PyList_Append``."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        python = context.get_python_api(builder)
-        status = python.list_append(*(builder.inttoptr(each, python.pyobj) for each in arguments))
-        with builder.if_then(builder.icmp_signed("<", status, status.type(0)), likely=False):
-            python.err_clear()
-        return builder.sext(status, context.get_value_type(types.int64))
-
-    return types.int64(types.int64, types.int64), generate
-
-
-# The type checker is told what numba makes of the two.
-_item_at: Any = _item
-_append_to: Any = _append
 
 
 @kernel(holds_lock=True)
@@ -79,9 +42,9 @@ def number_objects(
     last_slot = np.uint64(slots.size // 2 - 1)
     most = min(most, slots.size // 8 * 3)
     for i in range(state[0], lengths.size):
-        objects = _item_at(lists, i)
+        objects = item_at(lists, i)
         for at in range(start, lengths[i]):
-            item = _item_at(objects, at)
+            item = item_at(objects, at)
             key = np.uint64(item)
             slot = home(key, last_slot)
             found = slots[slot * _TWO]
@@ -89,7 +52,7 @@ def number_objects(
                 slot = (slot + _ONE) & last_slot
                 found = slots[slot * _TWO]
             if found == _ZERO:
-                if item == 0 or n_distinct >= most or _append_to(kept, item) != 0:
+                if item == 0 or n_distinct >= most or append_to(kept, item) != 0:
                     state[0], state[1], state[2], state[3] = i, at, n_written, n_distinct
                     return
                 slots[slot * _TWO] = key
@@ -99,3 +62,17 @@ def number_objects(
             n_written += 1
         start = 0
     state[0], state[1], state[2], state[3] = lengths.size, 0, n_written, n_distinct
+
+
+@kernel()
+def move_slots(old: NDArray[np.uint64], new: NDArray[np.uint64]) -> None:
+    """Put the entries of a table into a larger one, which is all zeros."""
+    last_slot = np.uint64(new.size // 2 - 1)
+    for at in range(np.uint64(old.size // 2)):
+        key = old[at * _TWO]
+        if key != _ZERO:
+            slot = home(key, last_slot)
+            while new[slot * _TWO] != _ZERO:
+                slot = (slot + _ONE) & last_slot
+            new[slot * _TWO] = key
+            new[slot * _TWO + _ONE] = old[at * _TWO + _ONE]
