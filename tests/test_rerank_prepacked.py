@@ -137,6 +137,18 @@ def test_32_threads_at_once_on_one_model_get_the_scores_of_one(folder):
             np.testing.assert_allclose(found, expected[start:], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_layers_made_one_after_the_other_keep_their_own_weights(dtype, tmp_path, request):
+    if dtype == "float32":
+        request.getfixturevalue("unpacked")
+    stored = {f"{name}.weight": torch.randn(20, 30) for name in "abc"}
+    weights, inputs = StoredWeights(tmp_path, stored, CPU, dtype), torch.randn(7, 30)
+    layers = [weights.linear(30, {name: 20}) for name in "abc"]
+    for name, layer in zip("abc", layers, strict=True):
+        exact = F.linear(inputs, stored[f"{name}.weight"])
+        assert (layer(inputs) - exact).norm() < (1e-5 if dtype == "float32" else 0.05) * exact.norm()
+
+
 # Widths of whole cache lines
 
 

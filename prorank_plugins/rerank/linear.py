@@ -30,7 +30,7 @@ def make_linear(weight: torch.Tensor, bias: torch.Tensor | None, int8: bool) -> 
     """``x ↦ x Wᵀ + b``.
 
     Args:
-        weight: (n_out, n_in).
+        weight: (n_out, n_in); kept as it is where it can neither be packed nor quantised.
         bias: (n_out,) or None.
         int8: quantise the weight by row and the input as it comes. Approximate.
     """
@@ -55,7 +55,7 @@ def make_pair(weight: torch.Tensor, int8: bool) -> Pair:
         return lambda inputs: both(inputs).chunk(2, -1)
     # Halves of the rows of one output are no contiguous memory: on a CPU, what is done to them number by
     # number takes twice as long.
-    first, second = (make_linear(half, None, int8) for half in weight.contiguous().chunk(2))
+    first, second = (make_linear(half, None, int8) for half in weight.chunk(2))
     return lambda inputs: (first(inputs), second(inputs))
 
 

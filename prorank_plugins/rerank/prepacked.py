@@ -28,9 +28,15 @@ def prepack(weight: torch.Tensor, bias: torch.Tensor | None) -> Product | None:
         weight: (n_out, n_in); not kept.
         bias: (n_out,) or None.
     """
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or not _multiplies(*weight.shape):
+    n_out, n_in = weight.shape
+    if weight.device.type != "cpu" or not can_prepack(n_out, n_in, weight.dtype):
         return None
     return _packed(weight, bias)
+
+
+def can_prepack(n_out: int, n_in: int, dtype: torch.dtype) -> bool:
+    """Whether `prepack` packs such a weight on a CPU."""
+    return dtype == torch.float32 and _multiplies(n_out, n_in)
 
 
 def _packed(weight: torch.Tensor, bias: torch.Tensor | None) -> Product:
