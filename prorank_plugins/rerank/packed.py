@@ -26,7 +26,7 @@ from prorank_plugins.rerank.placing import place_rows
 from prorank_plugins.rerank.weights import StoredTensors
 
 # Rows of the output embedding that are held in float32 at a time.
-_VOCABULARY_ROWS = 16_384
+_VOCABULARY_ROWS = 4_096
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ Product: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 # MKL sizes its blocks for this many rows of the input: from about 100 on they are the same, and for a single
 # row it would pack nothing.
 _ROWS = 256
-_TRIED_ROWS = (1, 2, 19, 100, 300)
+_TRIED_ROWS = (1, 19, 300)
 
 
 def prepack(weight: torch.Tensor, bias: torch.Tensor | None) -> Product | None:
