@@ -152,10 +152,11 @@ def test_layers_made_one_after_the_other_keep_their_own_weights(dtype, tmp_path,
 # Widths of whole cache lines
 
 
-@given(st.integers(1, 10_000))
-def test_an_aligned_width_is_the_next_multiple_of_16(width):
-    assert width <= aligned(width) < width + 16
-    assert aligned(width) % 16 == 0
+@given(st.integers(1, 10_000), st.sampled_from([torch.float32, torch.bfloat16]))
+def test_an_aligned_width_is_the_next_of_64_bytes(width, dtype):
+    found = aligned(width, dtype)
+    assert width <= found < width + 64 // dtype.itemsize
+    assert found * dtype.itemsize % 64 == 0
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])

@@ -11,13 +11,17 @@ from prorank_plugins.core.errors import ModelError
 from prorank_plugins.rerank.linear import Linear, Pair, make_linear, make_pair
 from prorank_plugins.rerank.prepacked import can_prepack
 
-# Numbers of a cache line, in float32.
-_LINE = 16
+# Bytes of a cache line.
+_LINE = 64
 
 
-def aligned(width: int) -> int:
-    """The width of rows that all begin on a cache line, in float32: products are up to 5 % faster."""
-    return -(-width // _LINE) * _LINE
+def aligned(width: int, dtype: torch.dtype) -> int:
+    """The least width, from the one given, of rows that all begin on a cache line.
+
+    Products are up to 5 % faster in float32, and a tenth in bfloat16.
+    """
+    numbers = _LINE // dtype.itemsize
+    return -(-width // numbers) * numbers
 
 
 class StoredWeights:
@@ -113,15 +117,15 @@ class StoredWeights:
             n_in: columns of each.
             first: the name of one without ``.weight``.
             second: likewise.
-            n_out: rows of each. Outputs are `aligned` of them wide, with zeros at the end.
+            n_out: rows of each. Outputs are as many wide as `aligned` says, with zeros at the end.
         """
         halves = [[self.stored(f"{name}.weight", n_out, n_in)] for name in (first, second)]
-        return make_pair(self._joined(halves, aligned(n_out), n_in), self._int8)
+        return make_pair(self._joined(halves, aligned(n_out, self.dtype), n_in), self._int8)
 
     def after_pair(self, n_in: int, name: str, n_out: int) -> Linear:
         """A linear layer without a bias, of (n_out, n_in) numbers, that takes what is made of a `pair`."""
         stored = self.stored(f"{name}.weight", n_out, n_in)
-        return make_linear(self._joined([[stored]], n_out, aligned(n_in)), None, self._int8)
+        return make_linear(self._joined([[stored]], n_out, aligned(n_in, self.dtype)), None, self._int8)
 
     def _joined(self, groups: Sequence[Sequence[torch.Tensor]], n_rows: int, n_columns: int) -> torch.Tensor:
         """Weights one above the other, in the model's number format and on its device.
