@@ -79,7 +79,8 @@ class Qwen:
         """What makes queries, keys or values: ``heads`` of each of the letters q, k and v."""
         names = {f"layers.{number}.self_attn.{letter}_proj": count for letter, count in heads.items()}
         rotated = {name for name in names if not name.endswith("v_proj")}
-        biased = all(weights.has(f"{name}.bias") for name in names)
+        # With one bias of a layer there have to be all three.
+        biased = any(weights.has(f"layers.{number}.self_attn.{letter}_proj.bias") for letter in "qkv")
         return weights.linear(
             self.hidden,
             {name: count * self.head_dim for name, count in names.items()},
