@@ -31,7 +31,10 @@ def folder(tmp_path_factory):
 
 
 def measured(seconds, scores=(0.0, 1.0, 2.0), **changes):
-    fields = {"load": 2.0, "seconds": seconds, "wall": seconds, "peak_mib": 100.0, "batch_size": 8}
+    fields = {
+        "load": 2.0, "load_after_torch": 0.5, "seconds": seconds, "wall": seconds, "peak_mib": 100.0,
+        "batch_size": 8,
+    }  # fmt: skip
     return Measured(scores=list(scores), **{**fields, **changes})
 
 
@@ -110,14 +113,19 @@ def test_ratios_are_against_this_package_and_differences_against_the_reference()
         REFERENCE: [measured(4.0, (0.0, 1.0, 1.5)), measured(6.0), measured(8.0, peak_mib=400.0)],
     }
     page = tables.as_markdown(setting(), results)
-    assert f"| {BASELINE} | 3.00 | 1 | 2.0 | 100 | 5.0e-01 | 1.000 |" in page
-    assert f"| {REFERENCE} (8) | 0.50 | 6.00 [5.00, 7.00] | 2.0 | 400 | 0.0e+00 | 1.000 |" in page
+    assert f"| {BASELINE} | 3.00 | 1 | 2.00 | 0.50 | 100 | 5.0e-01 | 1.000 |" in page
+    assert f"| {REFERENCE} (8) | 0.50 | 6.00 [5.00, 7.00] | 2.00 | 0.50 | 400 | 0.0e+00 | 1.000 |" in page
     assert "left out: onnx: not installed" in page
+
+
+def test_loading_after_torch_is_a_part_of_loading(folder):
+    found = measure(Job(BASELINE, str(folder), "amber ferry", TEXTS[:2], (1,)))
+    assert 0 < found.load_after_torch <= found.load
 
 
 def test_without_the_reference_the_baseline_is_right():
     results = {BASELINE: [measured(1.0)], "another": [measured(2.0, (0.0, 1.0, 2.25))]}
-    assert "| another | 1.50 | 2.00 [2.00, 2.00] | 2.0 | 100 | 2.5e-01 |" in tables.as_markdown(
+    assert "| another | 1.50 | 2.00 [2.00, 2.00] | 2.00 | 0.50 | 100 | 2.5e-01 |" in tables.as_markdown(
         setting(), results
     )
 

@@ -1,6 +1,7 @@
 """The packed forward pass and the fallback against transformers' own models and their full logits."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -357,6 +358,17 @@ def test_ids_that_the_model_has_not_are_refused(tmp_path):
         model.score([[1, 99_999]])
     with pytest.raises(ModelError, match="they are of two models"):
         TransformersModel(folder, Labels(99_999, 15), CPU, "float32")
+
+
+@pytest.mark.parametrize("layer", [0, -1])
+@pytest.mark.parametrize("letter", "qkv")
+def test_a_layer_that_lacks_one_of_its_biases_is_refused(tmp_path, layer, letter):
+    folder = tiny_models.qwen(tmp_path / "lacking")
+    n_layers = json.loads((folder / "config.json").read_text())["num_hidden_layers"]
+    name = f"model.layers.{layer % n_layers}.self_attn.{letter}_proj.bias"
+    tiny_models.change(folder, lambda weights: weights.pop(name))
+    with pytest.raises(ModelError, match=re.escape(name.removeprefix("model."))):
+        PackedModel(folder, json.loads((folder / "config.json").read_text()), LABELS, CPU, "float32")
 
 
 def test_the_fallback_agrees_with_the_packed_pass(folder, model):

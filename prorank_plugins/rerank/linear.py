@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 import torch
 import torch.nn.functional as F
 
+from prorank_plugins.rerank.prepacked import prepack
+
 Linear: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 Pair: TypeAlias = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
@@ -28,13 +30,13 @@ def make_linear(weight: torch.Tensor, bias: torch.Tensor | None, int8: bool) -> 
     """``x ↦ x Wᵀ + b``.
 
     Args:
-        weight: (n_out, n_in).
+        weight: (n_out, n_in); kept as it is where it can neither be packed nor quantised.
         bias: (n_out,) or None.
         int8: quantise the weight by row and the input as it comes. Approximate.
     """
     weight = weight.contiguous()
     if not int8:
-        return lambda inputs: F.linear(inputs, weight, bias)
+        return prepack(weight, bias) or (lambda inputs: F.linear(inputs, weight, bias))
     scales = weight.abs().amax(1).clamp_min_(_LEAST).div_(127.0)
     if has_vnni() and _sums_exactly():
         return _onednn(weight, scales, bias)
@@ -53,8 +55,8 @@ def make_pair(weight: torch.Tensor, int8: bool) -> Pair:
         return lambda inputs: both(inputs).chunk(2, -1)
     # Halves of the rows of one output are no contiguous memory: on a CPU, what is done to them number by
     # number takes twice as long.
-    first, second = weight.contiguous().chunk(2)
-    return lambda inputs: (F.linear(inputs, first), F.linear(inputs, second))
+    first, second = (make_linear(half, None, int8) for half in weight.chunk(2))
+    return lambda inputs: (first(inputs), second(inputs))
 
 
 def has_vnni() -> bool:

@@ -26,7 +26,7 @@ from prorank_plugins.rerank.placing import place_rows
 from prorank_plugins.rerank.weights import StoredTensors
 
 # Rows of the output embedding that are held in float32 at a time.
-_VOCABULARY_ROWS = 16_384
+_VOCABULARY_ROWS = 4_096
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class PackedModel:
     def _find_kernel(self) -> Kernel | None:
         ids = torch.zeros(1, dtype=torch.long, device=self.device)
         hidden, prepared = self._family.embed(ids, ids), self._family.prepare(ids, 1)
-        query, key, _ = self._family.attention_inputs(0, hidden, prepared)
+        query, key, _ = self._family.last_attention_inputs(hidden, prepared, ids)
         return find_kernel(query, key)
 
     def _difference(self, rows: torch.Tensor) -> torch.Tensor:
@@ -113,15 +113,15 @@ class PackedModel:
         place, hidden, prepared = self._start([ids], 0)
         keys: list[torch.Tensor] = []
         values: list[torch.Tensor] = []
-        for number in range(family.n_layers):
+        for number in range(family.n_layers - 1):
             query, key, value = family.attention_inputs(number, hidden, prepared)
             # Of their own, or the keys would keep what they are a part of.
             keys.append(key.contiguous())
             values.append(value.contiguous())
-            if number < family.n_layers - 1:
-                mixed = place.attend(query, place.spread(key, None), place.spread(value, None))
-                hidden = family.after_attention(number, hidden, mixed)
-        return SharedPrefix(keys, values, len(ids))
+            mixed = place.attend(query, place.spread(key, None), place.spread(value, None))
+            hidden = family.after_attention(number, hidden, mixed)
+        _, key, value = family.last_attention_inputs(hidden, prepared, place.last)
+        return SharedPrefix([*keys, key.contiguous()], [*values, value.contiguous()], len(ids))
 
     @torch.inference_mode()
     def score(self, rows: Sequence[Sequence[int]], shared: SharedPrefix | None = None) -> NDArray[np.float32]:
@@ -147,16 +147,18 @@ class PackedModel:
         """(n_rows, hidden) float32 states of the last positions, ready for the output embedding."""
         family = self._family
         place, hidden, prepared = self._start(rows, 0 if shared is None else shared.length)
-        for number in range(family.n_layers):
+
+        def spread(number: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            before = (None, None) if shared is None else (shared.keys[number], shared.values[number])
+            return place.spread(key, before[0]), place.spread(value, before[1])
+
+        for number in range(family.n_layers - 1):
             query, key, value = family.attention_inputs(number, hidden, prepared)
-            keys = place.spread(key, None if shared is None else shared.keys[number])
-            values = place.spread(value, None if shared is None else shared.values[number])
-            if number < family.n_layers - 1:
-                mixed = place.attend(query, keys, values)
-            else:
-                mixed = place.attend_last(query[place.last], keys, values)
-                hidden = hidden[place.last]
+            mixed = place.attend(query, *spread(number, key, value))
             hidden = family.after_attention(number, hidden, mixed)
+        query, key, value = family.last_attention_inputs(hidden, prepared, place.last)
+        mixed = place.attend_last(query, *spread(family.n_layers - 1, key, value))
+        hidden = family.after_attention(family.n_layers - 1, hidden[place.last], mixed)
         return family.final(hidden)
 
     def _start(self, rows: Sequence[Sequence[int]], shared: int) -> tuple[Placement, torch.Tensor, Any]:

@@ -35,10 +35,12 @@ class Engine(ABC):
     Attributes:
         modules: what must be importable.
         install: the command line that brings them.
+        on_torch: whether it runs on torch.
     """
 
     modules: ClassVar[tuple[str, ...]] = ("torch", "tokenizers", "safetensors")
     install: ClassVar[str] = "pip install 'prorank-plugins[rerank]'"
+    on_torch: ClassVar[bool] = True
 
     @abstractmethod
     def __init__(self, folder: Path, dtype: str) -> None:
@@ -128,6 +130,7 @@ class Onnx(Engine):
 
     modules = ("onnxruntime", "onnx", "onnxscript", "transformers")
     install = "pip install onnxruntime onnx onnxscript transformers"
+    on_torch = False
 
     def __init__(self, folder: Path, dtype: str) -> None:
         from prorank_plugins.rerank.encoding import PairEncoder

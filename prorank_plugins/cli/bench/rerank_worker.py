@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
 
 from prorank_plugins.cli.bench.memory import memory
@@ -41,6 +42,7 @@ class Measured:
 
     Attributes:
         load: wall seconds to import the library and load the model.
+        load_after_torch: those of them after ``import torch``, where the library runs on it.
         seconds: CPU seconds to score all candidates.
         wall: wall seconds of the same.
         peak_mib: most memory the process ever held, in MiB.
@@ -49,6 +51,7 @@ class Measured:
     """
 
     load: float
+    load_after_torch: float
     seconds: float
     wall: float
     peak_mib: float
@@ -59,9 +62,12 @@ class Measured:
 def measure(job: Job) -> Measured:
     """Load, warm up, score."""
     contestant = find_contestant(job.label)
-    start = time.perf_counter()
+    begun = time.perf_counter()
+    if contestant.engine.on_torch:
+        import_module("torch")
+    imported = time.perf_counter()
     engine = contestant.engine(Path(job.folder), contestant.dtype)
-    load = time.perf_counter() - start
+    loaded = time.perf_counter()
     if sys.modules.get("torch") is not None:
         sys.modules["torch"].set_num_threads(1)
     engine.score(job.query, job.documents[:2], 1)
@@ -69,7 +75,15 @@ def measure(job: Job) -> Measured:
     start, cpu_start = time.perf_counter(), time.process_time()
     scores = engine.score(job.query, job.documents, batch_size)
     seconds, wall = time.process_time() - cpu_start, time.perf_counter() - start
-    return Measured(load, seconds, wall, memory().peak / 2**20, batch_size, scores)
+    return Measured(
+        load=loaded - begun,
+        load_after_torch=loaded - imported,
+        seconds=seconds,
+        wall=wall,
+        peak_mib=memory().peak / 2**20,
+        batch_size=batch_size,
+        scores=scores,
+    )
 
 
 def _fastest(engine: Engine, job: Job) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,7 +45,7 @@ class _Norm:
 
 @dataclass(frozen=True)
 class _Layer:
-    qkv: Linear
+    qkv: Linear  # of the last layer keys and values alone
     output: Linear
     attention_norm: _Norm
     up: Linear
@@ -80,6 +81,9 @@ class Bert:
         self._places = positions + types[0]  # every token is of the first type
         self._embedding_norm = self._norm(weights, "embeddings.LayerNorm")
         self._layers = [self._layer(weights, number) for number in range(self.n_layers)]
+        self._last_query = self._linear(
+            weights, self.n_layers - 1, self.hidden, self.hidden, "attention.self.query"
+        )
         self._read_head(weights, tied=bool(config.get("tie_word_embeddings", True)))
 
     def _read_head(self, weights: StoredWeights, tied: bool) -> None:
@@ -104,14 +108,16 @@ class Bert:
         weight, bias = (weights.tensor(f"{name}.{part}", self.hidden) for part in ("weight", "bias"))
         return _Norm(weight, bias, self.eps)
 
+    def _linear(self, weights: StoredWeights, number: int, n_in: int, n_out: int, *parts: str) -> Linear:
+        outputs = {f"encoder.layer.{number}.{part}": n_out for part in parts}
+        return weights.linear(n_in, outputs, list(outputs))
+
     def _layer(self, weights: StoredWeights, number: int) -> _Layer:
         name = f"encoder.layer.{number}"
-
-        def linear(n_in: int, n_out: int, *parts: str) -> Linear:
-            outputs = {f"{name}.{part}": n_out for part in parts}
-            return weights.linear(n_in, outputs, list(outputs))
-
+        linear = partial(self._linear, weights, number)
         attention = [f"attention.self.{part}" for part in ("query", "key", "value")]
+        if number == self.n_layers - 1:
+            del attention[0]
         return _Layer(
             qkv=linear(self.hidden, self.hidden, *attention),
             output=linear(self.hidden, self.hidden, "attention.output.dense"),
@@ -134,6 +140,14 @@ class Bert:
         """See `Family`."""
         joined = self._layers[number].qkv(hidden).view(len(hidden), 3, self.heads, -1)
         return joined[:, 0], joined[:, 1], joined[:, 2]
+
+    def last_attention_inputs(
+        self, hidden: torch.Tensor, prepared: None, last: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """See `Family`."""
+        query = self._last_query(hidden[last]).view(len(last), self.heads, -1)
+        key, value = self._layers[-1].qkv(hidden).view(len(hidden), 2, self.heads, -1).unbind(1)
+        return query, key, value
 
     def after_attention(self, number: int, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """See `Family`."""

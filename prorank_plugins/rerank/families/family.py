@@ -53,7 +53,16 @@ class Family(Protocol):
     def attention_inputs(
         self, number: int, hidden: torch.Tensor, prepared: Any
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(n_tokens, heads, head_dim) queries, keys and values of a layer; keys may have fewer heads."""
+        """(n_tokens, heads, head_dim) queries, keys and values of a layer; keys may have fewer heads.
+
+        Never asked of the last layer.
+        """
+        ...
+
+    def last_attention_inputs(
+        self, hidden: torch.Tensor, prepared: Any, last: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same of the last layer, with (n_rows, heads, head_dim) queries of the tokens ``last`` alone."""
         ...
 
     def after_attention(self, number: int, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:

@@ -30,7 +30,7 @@ def is_exact(config: Mapping[str, Any]) -> bool:
 @dataclass(frozen=True)
 class _Layer:
     input_norm: torch.Tensor
-    qkv: Linear
+    qkv: Linear  # of the last layer keys and values alone
     query_norm: torch.Tensor | None
     key_norm: torch.Tensor | None
     output: Linear
@@ -64,6 +64,7 @@ class Qwen:
         weights = weights.within("model.")
         self.device, self.dtype = weights.device, weights.dtype
         self._layers = [self._layer(weights, number) for number in range(self.n_layers)]
+        self._last_query = self._projections(weights, self.n_layers - 1, {"q": self.heads})
         # Kept as stored, which may be half as large: rows are converted when they are looked up.
         self.embedding = weights.stored("embed_tokens.weight", None, self.hidden).to(self.device)
         self.n_tokens = len(self.embedding)
@@ -74,43 +75,47 @@ class Qwen:
         )
         self._turns = rotations(0, self.head_dim, self.theta).to(self.device)
 
+    def _projections(self, weights: StoredWeights, number: int, heads: Mapping[str, int]) -> Linear:
+        """What makes queries, keys or values: ``heads`` of each of the letters q, k and v."""
+        names = {f"layers.{number}.self_attn.{letter}_proj": count for letter, count in heads.items()}
+        rotated = {name for name in names if not name.endswith("v_proj")}
+        # With one bias of a layer there have to be all three.
+        biased = any(weights.has(f"layers.{number}.self_attn.{letter}_proj.bias") for letter in "qkv")
+        return weights.linear(
+            self.hidden,
+            {name: count * self.head_dim for name, count in names.items()},
+            list(names) if biased else (),
+            lambda name, rows: neighbouring(rows, names[name]) if name in rotated else rows,
+        )
+
     def _layer(self, weights: StoredWeights, number: int) -> _Layer:
         name = f"layers.{number}"
-        sizes = {
-            f"{name}.self_attn.q_proj": self.heads * self.head_dim,
-            f"{name}.self_attn.k_proj": self.kv_heads * self.head_dim,
-            f"{name}.self_attn.v_proj": self.kv_heads * self.head_dim,
-        }
+        heads = {"q": self.heads, "k": self.kv_heads, "v": self.kv_heads}
+        if number == self.n_layers - 1:
+            del heads["q"]
         output = f"{name}.self_attn.o_proj"
 
         def norm(part: str, size: int) -> torch.Tensor:
             return weights.tensor(f"{name}.{part}.weight", size)
-
-        def biased(names: Mapping[str, int]) -> list[str]:
-            return [part for part in names if weights.has(f"{part}.bias")]
 
         def head_norm(part: str) -> torch.Tensor | None:
             if not weights.has(f"{name}.{part}.weight"):
                 return None
             return neighbouring(norm(part, self.head_dim), 1)
 
-        rotated = {f"{name}.self_attn.q_proj": self.heads, f"{name}.self_attn.k_proj": self.kv_heads}
         return _Layer(
             input_norm=norm("input_layernorm", self.hidden),
-            qkv=weights.linear(
-                self.hidden,
-                sizes,
-                list(sizes) if biased(sizes) else (),
-                lambda part, rows: neighbouring(rows, rotated[part]) if part in rotated else rows,
-            ),
+            qkv=self._projections(weights, number, heads),
             query_norm=head_norm("self_attn.q_norm"),
             key_norm=head_norm("self_attn.k_norm"),
             output=weights.linear(
-                self.heads * self.head_dim, {output: self.hidden}, biased({output: self.hidden})
+                self.heads * self.head_dim,
+                {output: self.hidden},
+                [output] if weights.has(f"{output}.bias") else (),
             ),
             mlp_norm=norm("post_attention_layernorm", self.hidden),
             gate_up=weights.pair(self.hidden, f"{name}.mlp.gate_proj", f"{name}.mlp.up_proj", self.wide),
-            down=weights.linear(self.wide, {f"{name}.mlp.down_proj": self.hidden}),
+            down=weights.after_pair(self.wide, f"{name}.mlp.down_proj", self.hidden),
         )
 
     def embed(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -137,6 +142,20 @@ class Qwen:
             rotated = torch.cat((self._norm(query, layer.query_norm), self._norm(key, layer.key_norm)), 1)
         rotate_(rotated, prepared)
         return rotated[:, : self.heads], rotated[:, self.heads :], value
+
+    def last_attention_inputs(
+        self, hidden: torch.Tensor, prepared: torch.Tensor, last: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """See `Family`."""
+        layer = self._layers[-1]
+        states = self._norm(hidden, layer.input_norm)
+        query = self._last_query(states[last]).view(len(last), -1, self.head_dim)
+        key, value = layer.qkv(states).view(len(hidden), -1, self.head_dim).chunk(2, 1)
+        if layer.query_norm is not None and layer.key_norm is not None:
+            query, key = self._norm(query, layer.query_norm), self._norm(key, layer.key_norm)
+        rotate_(query, prepared[last])
+        rotate_(key, prepared)
+        return query, key, value
 
     def after_attention(self, number: int, hidden: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """See `Family`."""
