@@ -116,9 +116,9 @@ _BUCKETS = 256
 _SURPLUS = 1.2
 _SPREAD = 5.0
 # Searches of up to so many documents, times the terms of the queries, keep the interpreter's lock: they take
-# microseconds, and to get it back from a busy thread takes longer. Most documents lack most terms; where none
-# does, such a search takes three milliseconds, less than the interpreter lets a thread have.
-_SHORT = 3_000_000
+# microseconds, and to get it back from a busy thread takes longer. Longer ones give it away, since a thread
+# that edits would have to wait for the interpreter to take it from a thread that searches all the time.
+_SHORT = 400_000
 # Beyond these, bounds would leave the range of 32-bit floats: everything is scored then.
 _LARGE = 1e15
 _TINY = 1e-200
